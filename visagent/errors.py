@@ -1,0 +1,73 @@
+"""The exception tree.
+
+```
+VisagentError
+├── PictureError          the bytes cannot be taken as a picture
+│   ├── NotAPicture         wrong magic bytes, or a format that is not allowed
+│   ├── PictureTooLarge     too many bytes or pixels; refused before decoding
+│   ├── PictureTooSmall     a side is too short to show anything
+│   ├── DamagedPicture      truncated or corrupt
+│   └── TooManyPictures     the session holds as many as it may
+├── UnknownPicture        an id that this session never issued
+├── SettingsError         a setting is unknown or out of range
+├── WeightsError          a model is missing, altered, or in a refused format
+├── EngineError           the vision-language model cannot be loaded or reached
+│   └── EngineUnavailable   the server does not answer
+└── QuestionError         the question is empty or too long
+```
+
+Every message says what happened and what to do, and names no path of the host: a message may reach a model or a page.
+What happens to a *face* (none found, too blurred, two of them) is never an exception: it is a `Finding` that abstains.
+"""
+
+
+class VisagentError(Exception):
+    """Base of everything that visagent raises on purpose."""
+
+
+class PictureError(VisagentError):
+    """The bytes cannot be taken as a picture."""
+
+
+class NotAPicture(PictureError):
+    """The bytes are not a JPEG, PNG, WebP or GIF picture."""
+
+
+class PictureTooLarge(PictureError):
+    """The file or its pixel count is over the limit; nothing was decoded."""
+
+
+class PictureTooSmall(PictureError):
+    """A side of the picture is too short to show anything."""
+
+
+class DamagedPicture(PictureError):
+    """The picture is truncated or corrupt."""
+
+
+class TooManyPictures(PictureError):
+    """The session holds as many pictures as it may."""
+
+
+class UnknownPicture(VisagentError):
+    """A picture id that this session never issued."""
+
+
+class SettingsError(VisagentError):
+    """A setting is unknown or out of range."""
+
+
+class WeightsError(VisagentError):
+    """A model's weights are missing, altered, or in a refused format."""
+
+
+class EngineError(VisagentError):
+    """The vision-language model cannot be loaded, or failed."""
+
+
+class EngineUnavailable(EngineError):
+    """The model server does not answer."""
+
+
+class QuestionError(VisagentError):
+    """The question is empty or too long."""
