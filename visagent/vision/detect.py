@@ -1,0 +1,235 @@
+"""Find faces: dlib's frontal HOG detector, helped where it is known to miss.
+
+The HOG detector is fast and rarely wrong, but it misses faces that fill the picture (aligned crops), flat or dark
+ones, and faces turned away. So a picture without a find is tried again with its edges repeated outwards, with its
+contrast equalised, and last with dlib's convolutional detector, which is too slow to come first. That detector also
+has to confirm every weak find: a weak HOG find in a busy background is more often a pattern than a face.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from visagent.evidence import Box
+from visagent.vision.crop import ByteImage, resize, take_view
+
+FloatImage: TypeAlias = np.ndarray[Any, np.dtype[np.float32]]
+
+WORK_SIDE = 1000
+"""Longer side, in pixels, that pictures are reduced to before the search. Enlarged once, the search then finds faces
+from 40 pixels; twice the side costs four times the time."""
+TINY_PICTURE_SIDE = 400
+"""Pictures up to this longer side are enlarged twice if nothing was found, for faces from 20 pixels."""
+CNN_SIDE = 480
+"""Longer side for the convolutional detector, which needs about a second per 200,000 pixels of a CPU core."""
+SURE_SCORE = 0.5
+"""HOG scores from here on are believed without a second opinion."""
+WEAK_SCORE = -0.4
+"""Lowest HOG score that is shown to the convolutional detector when nothing better was found."""
+SAME_FACE_OVERLAP = 0.35
+"""Two finds that share this part of the smaller one are one face."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Face:
+    """A face in a picture.
+
+    Attributes:
+        box: Brows to chin, clipped to the picture, in pixels of the picture.
+        confidence: The detector's margin: 0 is its own threshold, a clear frontal face has 1 to 3.
+        landmarks68: The 68 points of the iBUG 300-W mark-up in pixels of the picture, float32 `[68, 2]` as (x, y). Not
+            clipped: a chin below the picture's edge is placed there.
+    """
+
+    box: Box
+    confidence: float
+    landmarks68: FloatImage
+
+    @property
+    def landmarks5(self) -> FloatImage:
+        """Eye centres at the picture's left and right, nose tip, left and right mouth corner; float32 `[5, 2]`."""
+        points = self.landmarks68
+        return np.stack([points[36:42].mean(0), points[42:48].mean(0), points[30], points[48], points[54]])
+
+    @property
+    def width(self) -> float:
+        """Width of the box in pixels."""
+        return self.box.x2 - self.box.x1
+
+    @property
+    def area(self) -> float:
+        """Area of the box in pixels."""
+        return (self.box.x2 - self.box.x1) * (self.box.y2 - self.box.y1)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FaceDetector:
+    """The loaded detectors and the landmark predictor. One search at a time: dlib's networks are not thread-safe."""
+
+    hog: Any
+    cnn: Any
+    landmarks: Any
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+
+@dataclass(frozen=True, slots=True)
+class _Find:
+    """A find in pixels of the work picture: edges and score."""
+
+    x1: float
+    y1: float
+    x2: float
+    y2: float
+    score: float
+
+    @property
+    def area(self) -> float:
+        return (self.x2 - self.x1) * (self.y2 - self.y1)
+
+    def is_same_face(self, other: _Find) -> bool:
+        width = min(self.x2, other.x2) - max(self.x1, other.x1)
+        height = min(self.y2, other.y2) - max(self.y1, other.y1)
+        return width > 0 and height > 0 and width * height > SAME_FACE_OVERLAP * min(self.area, other.area)
+
+
+def load_face_detector() -> FaceDetector:
+    """Load dlib's HOG detector, convolutional detector and 68-point predictor (110 MB). Raises WeightsError."""
+    import dlib
+
+    from visagent.weights import locate_dlib_model
+
+    return FaceDetector(
+        hog=dlib.get_frontal_face_detector(),
+        cnn=dlib.cnn_face_detection_model_v1(str(locate_dlib_model("mmod_human_face_detector.dat"))),
+        landmarks=dlib.shape_predictor(str(locate_dlib_model("shape_predictor_68_face_landmarks.dat"))),
+    )
+
+
+def detect_faces(rgb: ByteImage, detector: FaceDetector) -> tuple[Face, ...]:
+    """Find all faces, the biggest first.
+
+    Args:
+        rgb: The picture, uint8 `[H, W, 3]`.
+        detector: From `load_face_detector`.
+
+    Returns:
+        The faces by area, the biggest first; empty if there are none.
+
+    Raises:
+        ValueError: The picture is not uint8 `[H, W, 3]`.
+    """
+    if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8:
+        raise ValueError("a picture is uint8 [H, W, 3]")
+    height, width = rgb.shape[:2]
+    reduction = min(1.0, WORK_SIDE / max(height, width))
+    work = resize(rgb, max(1, round(width * reduction)), max(1, round(height * reduction)))
+    with detector.lock:
+        finds = _merge(_search(work, detector))
+        pad_y, pad_x = work.shape[0] // 4, work.shape[1] // 4
+        padded = _pad(work, pad_y, pad_x)
+        faces = (_measure(find, padded, (pad_x, pad_y), rgb, detector) for find in finds)
+        return tuple(sorted((face for face in faces if face is not None), key=lambda face: -face.area))
+
+
+def _search(work: ByteImage, detector: FaceDetector) -> list[_Find]:
+    """The passes, from cheap to dear; the later ones only when the earlier found nothing."""
+    finds = _hog(work, detector, 0) + _hog(work, detector, 1)
+    found = _confirmed(work, finds, detector)
+    if found:
+        return found
+    if max(work.shape[:2]) <= TINY_PICTURE_SIDE:
+        found = _confirmed(work, _hog(work, detector, 2), detector)
+        if found:
+            return found
+    pad_y, pad_x = work.shape[0] // 3, work.shape[1] // 3
+    padded = _pad(work, pad_y, pad_x)
+    for picture in (padded, _equalised(padded)):
+        for enlarge, lowest in ((0, 0.0), (1, WEAK_SCORE)):
+            found = _confirmed(work, _shifted(_hog(picture, detector, enlarge, lowest), -pad_x, -pad_y), detector)
+            if found:
+                return found
+    return _shifted(_cnn(padded, detector), -pad_x, -pad_y)
+
+
+def _hog(picture: ByteImage, detector: FaceDetector, enlarge: int, lowest: float = 0.0) -> list[_Find]:
+    boxes, scores, _ = detector.hog.run(picture, enlarge, lowest)
+    return [_Find(box.left(), box.top(), box.right() + 1, box.bottom() + 1, score)
+            for box, score in zip(boxes, scores, strict=True)]
+
+
+def _cnn(picture: ByteImage, detector: FaceDetector) -> list[_Find]:
+    scale = min(1.0, CNN_SIDE / max(picture.shape[:2]))
+    small = resize(picture, max(1, round(picture.shape[1] * scale)), max(1, round(picture.shape[0] * scale)))
+    return [_Find(find.rect.left() / scale, find.rect.top() / scale, (find.rect.right() + 1) / scale,
+                  (find.rect.bottom() + 1) / scale, find.confidence) for find in detector.cnn(small, 0)]
+
+
+def _confirmed(work: ByteImage, finds: list[_Find], detector: FaceDetector) -> list[_Find]:
+    """The finds that are sure, and those weak ones that the convolutional detector sees too."""
+    kept: list[_Find] = []
+    for find in _merge(finds):
+        if find.score >= SURE_SCORE or _cnn_sees(work, find, detector):
+            kept.append(find)
+    return kept
+
+
+def _cnn_sees(work: ByteImage, find: _Find, detector: FaceDetector) -> bool:
+    """Whether the convolutional detector finds this face too, in a view with the face about 90 pixels wide."""
+    box = Box(x1=find.x1, y1=find.y1, x2=find.x2, y2=find.y2)
+    view = take_view(work, box, margin=2.0, size=180)
+    for other in _cnn(view.rgb, detector):
+        seen = view.to_picture(Box(x1=other.x1, y1=other.y1, x2=other.x2, y2=other.y2))
+        if find.is_same_face(_Find(seen.x1, seen.y1, seen.x2, seen.y2, other.score)):
+            return True
+    return False
+
+
+def _merge(finds: list[_Find]) -> list[_Find]:
+    """One find per face: the one with the best score."""
+    kept: list[_Find] = []
+    for find in sorted(finds, key=lambda find: -find.score):
+        if not any(find.is_same_face(other) for other in kept):
+            kept.append(find)
+    return kept
+
+
+def _measure(find: _Find, padded: ByteImage, padding: tuple[int, int], rgb: ByteImage,
+             detector: FaceDetector) -> Face | None:
+    """The find in pixels of the picture, with landmarks; None if hardly any of it lies inside the picture."""
+    import dlib
+
+    pad_x, pad_y = padding
+    height, width = rgb.shape[:2]
+    scale_x = width / (padded.shape[1] - 2 * pad_x)
+    scale_y = height / (padded.shape[0] - 2 * pad_y)
+    x1, x2 = (min(max(0.0, x * scale_x), width) for x in (find.x1, find.x2))
+    y1, y2 = (min(max(0.0, y * scale_y), height) for y in (find.y1, find.y2))
+    if (x2 - x1) * (y2 - y1) < 0.5 * find.area * scale_x * scale_y:
+        return None
+    rectangle = dlib.rectangle(round(find.x1) + pad_x, round(find.y1) + pad_y,
+                               round(find.x2) + pad_x - 1, round(find.y2) + pad_y - 1)
+    shape = detector.landmarks(padded, rectangle)
+    points = np.array([(part.x, part.y) for part in shape.parts()], dtype=np.float32)
+    points = (points - np.array([pad_x, pad_y], np.float32)) * np.array([scale_x, scale_y], np.float32)
+    return Face(box=Box(x1=x1, y1=y1, x2=x2, y2=y2), confidence=float(find.score), landmarks68=points)
+
+
+def _shifted(finds: list[_Find], dx: float, dy: float) -> list[_Find]:
+    return [_Find(f.x1 + dx, f.y1 + dy, f.x2 + dx, f.y2 + dy, f.score) for f in finds]
+
+
+def _pad(picture: ByteImage, pad_y: int, pad_x: int) -> ByteImage:
+    """Repeat the edge pixels outwards. Mirroring would show the detector half faces that are not there."""
+    return np.ascontiguousarray(np.pad(picture, ((pad_y, pad_y), (pad_x, pad_x), (0, 0)), mode="edge"))
+
+
+def _equalised(picture: ByteImage) -> ByteImage:
+    """Locally equalised brightness (CLAHE), for flat, dark or backlit faces."""
+    import cv2
+
+    gray = cv2.createCLAHE(clipLimit=2.0, tileGridSize=(8, 8)).apply(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY))
+    return np.ascontiguousarray(np.stack([np.asarray(gray, dtype=np.uint8)] * 3, axis=2))
