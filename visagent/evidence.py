@@ -1,7 +1,7 @@
 """What every tool returns: a frozen `Finding` with its scores, regions and artifacts.
 
-A finding serialises to JSON (`Finding.to_json`). It never holds pixels, embeddings or host paths: pictures and plots are
-named by handles (`image_1`, `artifact_1`) that the session resolves.
+A finding serialises to JSON (`Finding.to_json`). It never holds pixels, embeddings or host paths: pictures and plots
+are named by handles (`image_1`, `artifact_1`) that the session resolves.
 """
 
 from __future__ import annotations
@@ -176,4 +176,5 @@ def abstain(tool: str, reason: str, *, images: tuple[str, ...] = (), regions: tu
 
 def not_possible(tool: str, reason: str, *, images: tuple[str, ...] = ()) -> Finding:
     """A finding for a request that cannot be carried out."""
-    return Finding(tool=tool, state=State.not_possible, summary=f"Not possible: {reason}", reason=reason, images=images)
+    return Finding(tool=tool, state=State.not_possible, summary=f"Not possible: {reason}", reason=reason,
+                   images=images)

@@ -1,7 +1,7 @@
 """The tool contract: a tool is defined once and appears on every surface.
 
-A `Tool` is a name, a description, a strict Pydantic input model and a function from that input and a `ToolContext` to a
-`Finding`. The agent, the command line and every later surface are made from these four things and hold no logic.
+A `Tool` is a name, a description, a strict Pydantic input model and a function from that input and a `ToolContext` to
+a `Finding`. The agent, the command line and every later surface are made from these four things and hold no logic.
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from visagent.settings import Settings
     from visagent.tools.models import Models
 
-ImageId = Annotated[str, Field(pattern=r"^image_[0-9]+$", description="Id of a picture of this session, e.g. image_1.")]
+ImageId = Annotated[
+    str, Field(pattern=r"^image_[0-9]+$", description="Id of a picture of this session, e.g. image_1.")
+]
 
 
 class ToolInput(BaseModel):
