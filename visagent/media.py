@@ -264,7 +264,7 @@ def _turn_upright(image: Image.Image, notes: list[str]) -> Image.Image:
 
 
 def _to_rgb(image: Image.Image, notes: list[str]) -> Image.Image:
-    if image.mode.startswith("I") or image.mode == "F":
+    if image.mode.startswith("I"):
         # 16-bit gray: Pillow's own conversion clips at 255 instead of scaling.
         wide = np.asarray(image).astype(np.float64)
         image = Image.fromarray(np.clip(wide / 257.0 + 0.5, 0, 255).astype(np.uint8))
