@@ -1,0 +1,5 @@
+"""`python -m visagent`: the command line."""
+
+from visagent.cli import main
+
+main()

@@ -1,0 +1,194 @@
+"""`visagent ask`: one question, or a conversation."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from typer.core import TyperCommand
+
+from visagent.cli.options import complain
+from visagent.cli.saving import DEFAULT_FOLDER, save_annotated
+from visagent.cli.turn import Conversation, open_conversation
+from visagent.errors import PictureError, VisagentError
+from visagent.media import Picture
+from visagent.settings import Settings
+from visagent.terminal import clean, open_console, printable, show_pictures
+from visagent.verbs import expand, open_picture
+
+
+class AskCommand(TyperCommand):
+    """Says in the usage line which of the words is the question."""
+
+    def collect_usage_pieces(self, ctx: typer.Context) -> list[str]:  # type: ignore[override]
+        """The usage line's parts."""
+        return ["[OPTIONS]", "[PICTURE]...", "QUESTION"]
+
+
+ASK_EXAMPLES = """
+Examples:
+
+\b
+  visagent ask photo.jpg "Is this a live face or a spoof? Why? Show me where."
+  visagent ask photo.jpg "What expression does she show?"
+  visagent ask a.jpg b.jpg "Is this the same person?"
+  visagent ask photo.jpg "How many faces are there?" --json
+  visagent ask --chat photo.jpg
+
+\b
+Another vision-language model:
+  visagent ask photo.jpg "..." --model FOLDER_OR_ID --adapter FOLDER
+  visagent ask photo.jpg "..." --engine vllm --model ID --server-url URL
+
+The picture with the boxes drawn in is saved in visagent-answers/ of the current folder; --out chooses another folder,
+--no-picture saves none. Exit status: 0 answered or no verdict, 1 an error, 2 wrong usage.
+"""
+_CHAT_HELP = """Ask in plain words. Also:
+  /add FILE...   add pictures to the conversation
+  /pictures      list the pictures
+  /clear         forget the pictures and what was said
+  /quit          end (so does the end of input)"""
+
+
+@dataclass(slots=True)
+class _Chat:
+    conversation: Conversation
+    out: Path | None
+    as_json: bool
+    waiting: list[tuple[str, Picture]] = field(default_factory=list)
+    failed: bool = False
+
+
+def ask(
+    settings: Settings,
+    words: Annotated[list[str] | None, typer.Argument(
+        metavar="WORDS", show_default=False,
+        help="Pictures (files, folders, patterns), then the question in quotes.")] = None,
+    chat: Annotated[bool, typer.Option("--chat", help="Ask several questions, one per line; /help lists commands. "
+                                                      "Pictures only, the questions come from the input.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One line of JSON per answer.")] = False,
+    out: Annotated[Path, typer.Option("--out", metavar="FOLDER",
+                                      help="Where annotated pictures are saved.")] = DEFAULT_FOLDER,
+    no_picture: Annotated[bool, typer.Option("--no-picture", help="Save no annotated picture.")] = False,
+) -> int:
+    """Ask a question about pictures.
+
+    The agent looks, calls the tools it needs, and answers with scores, thresholds and boxes. Put the question last, in
+    quotes.
+    """
+    given = list(words or [])
+    folder = None if no_picture else out
+    if chat:
+        first = None if not given or _is_picture(given[-1]) else given.pop()
+        pictures = _open_all(given)
+        state = _Chat(open_conversation(settings, as_json=as_json), folder, as_json, waiting=pictures)
+        return _chat(state, first)
+    if not given:
+        raise typer.BadParameter('write a question, as in: visagent ask photo.jpg "How many faces are there?"')
+    if _is_picture(given[-1]):
+        raise typer.BadParameter("the last word is a picture; put the question after the pictures, in quotes "
+                                 "(or use --chat).")
+    pictures = _open_all(given[:-1])
+    _answer(open_conversation(settings, as_json=as_json), given[-1], pictures, folder, as_json)
+    return 0
+
+
+def _answer(conversation: Conversation, question: str, pictures: Sequence[tuple[str, Picture]], out: Path | None,
+            as_json: bool) -> None:
+    answer = conversation.ask(question, pictures)
+    saved = [] if out is None else save_annotated(answer.findings, conversation.agent.pictures, out)
+    if as_json:
+        line = {"input": [printable(name) for name in conversation.names.values()], "question": printable(question),
+                **json.loads(answer.to_json()), "saved": [printable(str(path)) for path in saved]}
+        typer.echo(json.dumps(line, ensure_ascii=False))
+        return
+    for path in saved:
+        typer.echo(f"Annotated picture saved: {clean(str(path))}")
+
+
+def _chat(chat: _Chat, first: str | None) -> int:
+    console = open_console()
+    asking = sys.stdin.isatty()
+    if asking and not chat.as_json:
+        console.print(_CHAT_HELP)
+    for line in _lines(first, asking):
+        if not asking and not chat.as_json:
+            console.print(f"> {clean(line)}")  # so that the transcript reads like the conversation
+        command, _, rest = line.partition(" ")
+        if command == "/quit":
+            break
+        try:
+            _obey(chat, command, rest.strip(), line)
+        except VisagentError as error:
+            complain(str(error))
+            chat.failed = True
+    return 1 if chat.failed else 0
+
+
+def _obey(chat: _Chat, command: str, rest: str, line: str) -> None:
+    console = open_console(sys.stderr if chat.as_json else None)
+    agent = chat.conversation.agent
+    match command:
+        case "/add":
+            pictures = _open_all([rest] if Path(rest).exists() else rest.split())
+            chat.waiting += pictures
+            console.print(f"{len(pictures)} added; ask about them now." if pictures else "Write /add FILE.")
+        case "/pictures":
+            show_pictures(console, chat.conversation.names, agent.pictures)
+            for name, picture in chat.waiting:
+                console.print(f"(next)   {clean(name)}  ({picture.width} x {picture.height} px)")
+            if not chat.conversation.names and not chat.waiting:
+                console.print("No pictures yet; /add FILE adds one.")
+        case "/clear":
+            chat.conversation.clear()
+            chat.waiting.clear()
+            console.print("Forgotten: the pictures and what was said.")
+        case "/help":
+            console.print(_CHAT_HELP)
+        case _ if command.startswith("/") and not Path(command).exists():
+            console.print(f"There is no command {clean(command)}; /help lists them.")
+        case _:
+            pictures, chat.waiting = chat.waiting, []
+            _answer(chat.conversation, line, pictures, chat.out, chat.as_json)
+
+
+def _lines(first: str | None, asking: bool) -> Iterator[str]:
+    if first is not None:
+        yield first
+    while True:
+        if asking:
+            try:
+                line = input("\n> ")
+            except EOFError:
+                return
+        else:
+            read = sys.stdin.buffer.readline()
+            if not read:
+                return
+            line = read.decode("utf-8", "replace")
+        if line.strip():
+            yield line.strip()
+
+
+def _open_all(names: Sequence[str]) -> list[tuple[str, Picture]]:
+    pictures = []
+    for name in expand(names):
+        try:
+            pictures.append((name, open_picture(name)))
+        except PictureError as error:
+            hint = "" if Path(name).suffix or Path(name).exists() else \
+                " If this word belongs to the question, put the question in quotes."
+            raise PictureError(f"{name}: {error}{hint}") from error
+    return pictures
+
+
+def _is_picture(word: str) -> bool:
+    try:
+        return bool(word) and Path(word).exists()
+    except OSError:  # a long question is no file name
+        return False
