@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 
 from visagent.media import PictureStore, picture_from_array
+from visagent.tools.models import Models
 
 hypothesis.settings.register_profile("visagent", max_examples=50, deadline=None, derandomize=True)
 hypothesis.settings.load_profile("visagent")
@@ -99,3 +100,9 @@ def data_folder() -> Path:
     if not folder.is_dir():
         pytest.skip("VISAGENT_DATA names no folder")
     return folder
+
+
+@pytest.fixture(scope="session")
+def specialists() -> Models:
+    """One owner of the specialist models for all tests, so that each loads once; no vision-language model."""
+    return Models()
