@@ -116,11 +116,11 @@ def server(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[h
     cores = ",".join(map(str, sorted(os.sched_getaffinity(0))[:2]))
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1",
                    "VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_NUM_OF_RESERVED_CPU": "0",
-                   "VLLM_CPU_OMP_THREADS_BIND": cores}
+                   "VLLM_CPU_OMP_THREADS_BIND": cores, "VLLM_MEDIA_URL_ALLOW_REDIRECTS": "0"}
     command = [VLLM_PYTHON, "-m", "vllm.entrypoints.openai.api_server", "--model", str(folder),
                "--served-model-name", "visagent-nano", "--host", "127.0.0.1", "--port", str(port),
                "--dtype", "float32", "--enforce-eager", "--limit-mm-per-prompt", '{"image": 16}',
-               "--enable-auto-tool-choice", "--tool-call-parser", "hermes"]
+               "--allowed-media-domains", "none.invalid", "--enable-auto-tool-choice", "--tool-call-parser", "hermes"]
     log = tmp_path_factory.mktemp("server") / "log.txt"
     with log.open("wb") as stream:
         process = subprocess.Popen(command, env=environment, stdout=stream, stderr=subprocess.STDOUT,
