@@ -4,7 +4,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
-# Newer releases of torch bring gigabytes of CUDA libraries along, also on machines without a GPU.
+# Where only the CUDA build of torch is on offer (3 GB more), a machine without a GPU is better served by
+# PyTorch's index of CPU builds: set PIP_EXTRA_INDEX_URL to it.
 TORCH ?= torch==2.13.0
 
 .DEFAULT_GOAL := help
