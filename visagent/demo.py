@@ -39,7 +39,8 @@ def demo(
     console.print("Everything runs on this machine.")
     show_heading(console, f"> {QUESTION}")
     conversation = open_conversation(settings)
-    answer = conversation.ask(QUESTION, [(PHOTO_NAME, demo_photo())])
+    conversation.waiting.append((PHOTO_NAME, demo_photo()))
+    answer = conversation.ask(QUESTION)
     for path in save_annotated(answer.findings, conversation.agent.pictures, out):
         console.print(f"Annotated picture saved: {clean(str(path))}")
     show_heading(console, "How to go on")

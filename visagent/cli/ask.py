@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -60,7 +60,6 @@ class _Chat:
     conversation: Conversation
     out: Path | None
     as_json: bool
-    waiting: list[tuple[str, Picture]] = field(default_factory=list)
     failed: bool = False
 
 
@@ -85,22 +84,25 @@ def ask(
     folder = None if no_picture else out
     if chat:
         first = None if not given or _is_picture(given[-1]) else given.pop()
-        pictures = _open_all(given)
-        state = _Chat(open_conversation(settings, as_json=as_json), folder, as_json, waiting=pictures)
-        return _chat(state, first)
+        conversation = _conversation(settings, given, as_json)
+        return _chat(_Chat(conversation, folder, as_json), first)
     if not given:
         raise typer.BadParameter('write a question, as in: visagent ask photo.jpg "How many faces are there?"')
     if _is_picture(given[-1]):
         raise typer.BadParameter("the last word is a picture; put the question after the pictures, in quotes "
                                  "(or use --chat).")
-    pictures = _open_all(given[:-1])
-    _answer(open_conversation(settings, as_json=as_json), given[-1], pictures, folder, as_json)
+    _answer(_conversation(settings, given[:-1], as_json), given[-1], folder, as_json)
     return 0
 
 
-def _answer(conversation: Conversation, question: str, pictures: Sequence[tuple[str, Picture]], out: Path | None,
-            as_json: bool) -> None:
-    answer = conversation.ask(question, pictures)
+def _conversation(settings: Settings, pictures: Sequence[str], as_json: bool) -> Conversation:
+    conversation = open_conversation(settings, as_json=as_json)
+    conversation.waiting += _open_all(pictures)
+    return conversation
+
+
+def _answer(conversation: Conversation, question: str, out: Path | None, as_json: bool) -> None:
+    answer = conversation.ask(question)
     saved = [] if out is None else save_annotated(answer.findings, conversation.agent.pictures, out)
     if as_json:
         line = {"input": [printable(name) for name in conversation.names.values()], "question": printable(question),
@@ -132,29 +134,27 @@ def _chat(chat: _Chat, first: str | None) -> int:
 
 def _obey(chat: _Chat, command: str, rest: str, line: str) -> None:
     console = open_console(sys.stderr if chat.as_json else None)
-    agent = chat.conversation.agent
+    conversation = chat.conversation
     match command:
         case "/add":
             pictures = _open_all([rest] if Path(rest).exists() else rest.split())
-            chat.waiting += pictures
+            conversation.waiting += pictures
             console.print(f"{len(pictures)} added; ask about them now." if pictures else "Write /add FILE.")
         case "/pictures":
-            show_pictures(console, chat.conversation.names, agent.pictures)
-            for name, picture in chat.waiting:
+            show_pictures(console, conversation.names, conversation.agent.pictures)
+            for name, picture in conversation.waiting:
                 console.print(f"(next)   {clean(name)}  ({picture.width} x {picture.height} px)")
-            if not chat.conversation.names and not chat.waiting:
+            if not conversation.names and not conversation.waiting:
                 console.print("No pictures yet; /add FILE adds one.")
         case "/clear":
-            chat.conversation.clear()
-            chat.waiting.clear()
+            conversation.clear()
             console.print("Forgotten: the pictures and what was said.")
         case "/help":
             console.print(_CHAT_HELP)
         case _ if command.startswith("/") and not Path(command).exists():
             console.print(f"There is no command {clean(command)}; /help lists them.")
         case _:
-            pictures, chat.waiting = chat.waiting, []
-            _answer(chat.conversation, line, pictures, chat.out, chat.as_json)
+            _answer(conversation, line, chat.out, chat.as_json)
 
 
 def _lines(first: str | None, asking: bool) -> Iterator[str]:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -13,6 +12,7 @@ from rich.status import Status
 
 from visagent.agent.answer import Answer
 from visagent.agent.events import Completed, TextChunk, ToolFinished, ToolStarted
+from visagent.errors import EngineError
 from visagent.media import Picture
 from visagent.terminal import WordStream, open_console, show_answer, show_heading, show_pictures, show_step
 
@@ -27,57 +27,65 @@ class Conversation:
 
     Attributes:
         agent: Who answers.
-        console: Where the turns are shown; None to show nothing.
+        console: Where the turns are shown; a quiet one shows nothing.
         names: The person's own name of each picture, by id.
+        waiting: Named pictures that go with the next question.
     """
 
     agent: Agent
-    console: Console | None
+    console: Console
     names: dict[str, str] = field(default_factory=dict)
+    waiting: list[tuple[str, Picture]] = field(default_factory=list)
 
-    def ask(self, question: str, pictures: Sequence[tuple[str, Picture]] = ()) -> Answer:
-        """Ask, show the turn, and return its answer. Pictures come with the person's names. Raises VisagentError."""
-        shown = self.console or Console(quiet=True)
-        words = WordStream(shown)
-        waiting = [name for name, _ in pictures]
+    def ask(self, question: str) -> Answer:
+        """Ask about the pictures so far and those waiting, show the turn, and return its answer.
+
+        Raises:
+            VisagentError: No answer; see `Agent.ask`.
+        """
+        words = WordStream(self.console)
         started: Mapping[str, object] = {}
         spinner = Spinner()
-        with ExitStack() as stack:
-            stack.callback(spinner.stop)
-            spinner.start("Loading the model")
-            for event in self.agent.stream(question, [picture for _, picture in pictures]):
+        spinner.start("Loading the model")
+        try:
+            for event in self.agent.stream(question, [picture for _, picture in self.waiting]):
                 spinner.stop()
-                waiting = self._name_new(waiting, shown)
+                self._name_new()
                 match event:
                     case ToolStarted():
                         started = event.arguments
                         spinner.start(f"Running {event.tool}")
                     case ToolFinished():
-                        show_step(shown, started, event.finding, event.seconds)
+                        show_step(self.console, started, event.finding, event.seconds)
                         spinner.start("Writing the answer")
                     case TextChunk():
                         if not words.text:
-                            show_heading(shown, "Answer")
+                            show_heading(self.console, "Answer")
                         words.write(event.text)
                     case Completed():
                         words.close()
                         if not words.text:
-                            show_heading(shown, "Answer")
-                        show_answer(shown, event.answer, streamed=words.text)
+                            show_heading(self.console, "Answer")
+                        show_answer(self.console, event.answer, streamed=words.text)
                         return event.answer
-        raise AssertionError("a turn ends with Completed")
+        finally:
+            spinner.stop()
+            words.close()
+            self._name_new()
+        raise EngineError("The model ended the turn without an answer.")
 
     def clear(self) -> None:
         """Forget the pictures and what was said."""
         self.agent.clear()
         self.names.clear()
+        self.waiting.clear()
 
-    def _name_new(self, waiting: list[str], shown: Console) -> list[str]:
+    def _name_new(self) -> None:
         new = [picture_id for picture_id in self.agent.pictures.ids() if picture_id not in self.names]
-        named = dict(zip(new, waiting, strict=False))
+        named = {picture_id: name for picture_id, (name, _) in zip(new, self.waiting, strict=False)}
         self.names.update(named)
-        show_pictures(shown, named, self.agent.pictures)
-        return waiting[len(named):]
+        del self.waiting[:len(named)]
+        show_pictures(self.console, named, self.agent.pictures)
 
 
 class Spinner:
@@ -101,13 +109,7 @@ class Spinner:
 
 
 def open_conversation(settings: Settings, *, as_json: bool = False) -> Conversation:
-    """A conversation with a new agent. Raises VisagentError if its engine cannot be opened."""
+    """A conversation with a new agent; its model is opened by the first question."""
     from visagent.agent import Agent
 
-    spinner = Spinner()
-    spinner.start("Starting")
-    try:
-        agent = Agent(settings)
-    finally:
-        spinner.stop()
-    return Conversation(agent, None if as_json else open_console())
+    return Conversation(Agent(settings), Console(quiet=True) if as_json else open_console())
