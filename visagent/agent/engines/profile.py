@@ -1,0 +1,50 @@
+"""What a model folder says about itself in `visagent.json`: what it wants to see, and how it writes boxes.
+
+```json
+{"view": "face", "box_scale": 1000, "system_prompt": "nano"}
+```
+
+All keys are optional. A folder without this file is a stock model: it is shown whole pictures, gets the full system
+prompt, and writes boxes as its family does.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from visagent.agent.prompts import PromptName
+from visagent.agent.views import ViewKind
+from visagent.errors import WeightsError
+
+FILE = "visagent.json"
+
+
+class ModelProfile(BaseModel):
+    """The content of `visagent.json`.
+
+    Attributes:
+        view: `face`: the square view of the biggest face; `picture`: the whole picture.
+        box_scale: Boxes are relative, 0 to this number along each side of the view; null if the family decides.
+        system_prompt: Name of the system prompt the model was trained with.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    view: ViewKind = "picture"
+    box_scale: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    system_prompt: PromptName = "system"
+
+
+def read_profile(folder: Path) -> ModelProfile:
+    """The profile of a model folder, or the stock one if it has none. Raises WeightsError if it is damaged."""
+    path = folder / FILE
+    if not path.is_file():
+        return ModelProfile()
+    try:
+        return ModelProfile.model_validate_json(path.read_bytes())
+    except (ValidationError, OSError) as error:
+        raise WeightsError(f"{FILE} in the model's folder cannot be understood; its keys are "
+                           f"{', '.join(ModelProfile.model_fields)}.") from error

@@ -1,0 +1,152 @@
+"""What happens around every call of the model and of a tool during a turn."""
+
+from __future__ import annotations
+
+import logging
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from langchain.agents.middleware import AgentMiddleware, ModelRequest, ModelResponse
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
+from langgraph.errors import GraphBubbleUp
+from langgraph.prebuilt.tool_node import ToolCallRequest
+from langgraph.types import Command
+
+from visagent.agent.engines.base import MAX_ANSWER_TOKENS, Engine
+from visagent.agent.events import ToolFinished, ToolStarted
+from visagent.agent.toolkit import finding_text
+from visagent.agent.views import Views
+from visagent.evidence import Finding, not_possible
+from visagent.media import PictureStore
+from visagent.tools.contract import Tool
+
+_LOG = logging.getLogger(__name__)
+_IMAGE_ID = re.compile(r"image_[0-9]+")
+
+
+class ShowPictures(AgentMiddleware[Any, Any, Any]):
+    """Gives the model as many of the last turns as it can read, with the pixels of their pictures."""
+
+    def __init__(self, engine: Engine, views: Views) -> None:
+        super().__init__()
+        self._engine = engine
+        self._views = views
+
+    def wrap_model_call(self, request: ModelRequest[Any],
+                        handler: Callable[[ModelRequest[Any]], ModelResponse[Any]]) -> ModelResponse[Any] | AIMessage:
+        """Trim the conversation, attach pixels for this one call, and call the model."""
+        offered = self._engine.bind_tools(request.tools).kwargs["tools"]  # type: ignore[attr-defined]
+        system = [request.system_message] if request.system_message else []
+        return handler(request.override(messages=self._fit(request.messages, system, offered)))
+
+    def _fit(self, messages: Sequence[BaseMessage], system: Sequence[SystemMessage],
+             tools: Sequence[dict[str, Any]]) -> list[Any]:
+        turns = turns_of(messages)[-self._engine.history_turns:]
+        while True:
+            shown = self._views.attach([message for turn in turns for message in turn])
+            if len(turns) == 1:
+                return shown
+            needed = self._engine.count_tokens([*system, *shown], tools) + MAX_ANSWER_TOKENS
+            if needed <= self._engine.context_tokens:
+                return shown
+            turns = turns[1:]
+
+
+class RunTools(AgentMiddleware[Any, Any, Any]):
+    """Runs a tool call so that it always ends in a finding: nothing that a tool does may end the turn.
+
+    Also announces the call on the custom stream, and answers a call that was made before in the same turn from memory:
+    small models tend to repeat themselves.
+    """
+
+    def __init__(self, tools: Sequence[Tool[Any]], pictures: PictureStore) -> None:
+        super().__init__()
+        self._by_name = {tool.name: tool for tool in tools}
+        self._pictures = pictures
+        self._done: dict[str, Finding] = {}
+        # Tools share the cores, so that two at once are no faster. (LangGraph's own `max_concurrency=1` cannot be used:
+        # its stream takes the only worker, and the turn hangs.)
+        self._one_at_a_time = threading.Lock()
+
+    def new_turn(self) -> None:
+        """Forget the calls of the turn before."""
+        self._done.clear()
+
+    def wrap_tool_call(self, request: ToolCallRequest,
+                       handler: Callable[[ToolCallRequest], ToolMessage | Command[Any]]) -> ToolMessage | Command[Any]:
+        """Check, announce, run, and turn whatever happens into a finding."""
+        with self._one_at_a_time:
+            return self._call(request, handler)
+
+    def _call(self, request: ToolCallRequest,
+              handler: Callable[[ToolCallRequest], ToolMessage | Command[Any]]) -> ToolMessage:
+        call = request.tool_call
+        key = f"{call['name']} {sorted(call['args'].items(), key=str)}"
+        if key in self._done:
+            return _message(self._done[key], call["id"])
+        request.runtime.stream_writer(ToolStarted(call["name"], dict(call["args"])))
+        started = time.perf_counter()
+        finding = self._missing(call["name"], call["args"]) or self._run(request, handler)
+        self._done[key] = finding
+        request.runtime.stream_writer(ToolFinished(finding, time.perf_counter() - started))
+        return _message(finding, call["id"])
+
+    def _missing(self, name: str, arguments: dict[str, Any]) -> Finding | None:
+        """A finding that says what is missing, if the call cannot be carried out at all."""
+        if name not in self._by_name:
+            return not_possible("unknown", f"there is no such tool; there are {', '.join(self._by_name)}.")
+        known = self._pictures.ids()
+        wanted = list(dict.fromkeys(_images_in(arguments)))
+        missing = [image for image in wanted if image not in known]
+        if not missing:
+            return None
+        if not known:
+            return not_possible(name, f"no picture is attached: {', '.join(missing)} is missing. Attach it "
+                                      "and ask again.")
+        return not_possible(name, f"{', '.join(missing)} is missing; attached are {', '.join(known)}.",
+                            images=tuple(image for image in wanted if image in known))
+
+    def _run(self, request: ToolCallRequest,
+             handler: Callable[[ToolCallRequest], ToolMessage | Command[Any]]) -> Finding:
+        tool = self._by_name[request.tool_call["name"]]
+        try:
+            message = handler(request)
+            if isinstance(message, ToolMessage) and isinstance(message.artifact, dict):
+                return Finding.model_validate(message.artifact)
+        except GraphBubbleUp:
+            raise
+        except Exception:
+            # The traceback goes to the log only: a message may hold paths, and the model would repeat them.
+            _LOG.exception("The tool %s failed.", tool.name)
+            return not_possible(tool.name, "the tool failed; try another picture, or look into the log.")
+        return not_possible(tool.name, f"the request does not fit this tool; it takes "
+                                       f"{', '.join(tool.input_model.model_fields)}.")
+
+
+def turns_of(messages: Sequence[BaseMessage]) -> list[list[BaseMessage]]:
+    """The conversation in turns: a user's message and all that follows it up to the next one."""
+    turns: list[list[BaseMessage]] = []
+    for message in messages:
+        if isinstance(message, HumanMessage) or not turns:
+            turns.append([])
+        turns[-1].append(message)
+    return turns
+
+
+def _images_in(value: object) -> Iterator[str]:
+    if isinstance(value, str) and _IMAGE_ID.fullmatch(value):
+        yield value
+    elif isinstance(value, dict):
+        for item in value.values():
+            yield from _images_in(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _images_in(item)
+
+
+def _message(finding: Finding, call_id: str | None) -> ToolMessage:
+    return ToolMessage(content=finding_text(finding), artifact=finding.model_dump(mode="json"), name=finding.tool,
+                       tool_call_id=call_id or "")
