@@ -35,7 +35,7 @@ class View:
     @property
     def scale(self) -> float:
         """Pixels of the view per pixel of the picture."""
-        return self.rgb.shape[0] / self.side
+        return float(self.rgb.shape[0] / self.side)
 
     def to_picture(self, box: Box) -> Box:
         """A box in pixels of this view, in pixels of the picture. Not clipped: padding lies outside the picture."""

@@ -30,6 +30,12 @@ SURE_SCORE = 0.5
 """HOG scores from here on are believed without a second opinion."""
 WEAK_SCORE = -0.4
 """Lowest HOG score that is shown to the convolutional detector when nothing better was found."""
+SECOND_LOOK_SIDE = 640
+"""Longer side for the later passes: what they are for, faces that fill the picture and dark ones, needs no more."""
+CHECKED_FINDS = 24
+"""Weak finds that the convolutional detector checks at most, the best first; each takes it a tenth of a second."""
+CHECKED_AGAIN = 6
+"""The same in each later pass, of which there are four."""
 SAME_FACE_OVERLAP = 0.35
 """Two finds that share this part of the smaller one are one face."""
 
@@ -138,18 +144,27 @@ def detect_faces(rgb: ByteImage, detector: FaceDetector) -> tuple[Face, ...]:
 def _search(work: ByteImage, detector: FaceDetector) -> list[_Find]:
     """The passes, from cheap to dear; the later ones only when the earlier found nothing."""
     finds = _hog(work, detector, 0) + _hog(work, detector, 1)
-    found = _confirmed(work, finds, detector)
+    found = _confirmed(work, finds, detector, CHECKED_FINDS)
     if found:
         return found
     if max(work.shape[:2]) <= TINY_PICTURE_SIDE:
-        found = _confirmed(work, _hog(work, detector, 2), detector)
+        found = _confirmed(work, _hog(work, detector, 2), detector, CHECKED_FINDS)
         if found:
             return found
-    pad_y, pad_x = work.shape[0] // 3, work.shape[1] // 3
-    padded = _pad(work, pad_y, pad_x)
+    scale = min(1.0, SECOND_LOOK_SIDE / max(work.shape[:2]))
+    small = resize(work, max(1, round(work.shape[1] * scale)), max(1, round(work.shape[0] * scale)))
+    finds = _look_again(small, detector)
+    return [_Find(f.x1 / scale, f.y1 / scale, f.x2 / scale, f.y2 / scale, f.score) for f in finds]
+
+
+def _look_again(small: ByteImage, detector: FaceDetector) -> list[_Find]:
+    """Search once more, with repeated edges, then with equalised contrast, then by the convolutional detector."""
+    pad_y, pad_x = small.shape[0] // 3, small.shape[1] // 3
+    padded = _pad(small, pad_y, pad_x)
     for picture in (padded, _equalised(padded)):
         for enlarge, lowest in ((0, 0.0), (1, WEAK_SCORE)):
-            found = _confirmed(work, _shifted(_hog(picture, detector, enlarge, lowest), -pad_x, -pad_y), detector)
+            finds = _shifted(_hog(picture, detector, enlarge, lowest), -pad_x, -pad_y)
+            found = _confirmed(small, finds, detector, CHECKED_AGAIN)
             if found:
                 return found
     return _shifted(_cnn(padded, detector), -pad_x, -pad_y)
@@ -168,13 +183,12 @@ def _cnn(picture: ByteImage, detector: FaceDetector) -> list[_Find]:
                   (find.rect.bottom() + 1) / scale, find.confidence) for find in detector.cnn(small, 0)]
 
 
-def _confirmed(work: ByteImage, finds: list[_Find], detector: FaceDetector) -> list[_Find]:
-    """The finds that are sure, and those weak ones that the convolutional detector sees too."""
-    kept: list[_Find] = []
-    for find in _merge(finds):
-        if find.score >= SURE_SCORE or _cnn_sees(work, find, detector):
-            kept.append(find)
-    return kept
+def _confirmed(work: ByteImage, finds: list[_Find], detector: FaceDetector, most: int) -> list[_Find]:
+    """The finds that are sure, and those of the `most` best weak ones that the convolutional detector sees too."""
+    merged = _merge(finds)
+    weak = [find for find in merged if find.score < SURE_SCORE][:most]
+    return [find for find in merged if find.score >= SURE_SCORE] + [
+        find for find in weak if _cnn_sees(work, find, detector)]
 
 
 def _cnn_sees(work: ByteImage, find: _Find, detector: FaceDetector) -> bool:

@@ -23,8 +23,8 @@ camera. The numbers are those of `glAnthropometric3DModel` (AIFI, University of 
 estimators use, with the axes turned to the camera's."""
 
 CAMERA_DISTANCE = 6.0
-"""Distance to the camera in face widths; about 90 cm, a usual portrait. The focal length of a picture is unknown, and a
-crop has lost its centre, so every face is taken as the centre of such a portrait."""
+"""Distance to the camera in face widths; about 90 cm, a usual portrait. The focal length of a picture is unknown, and
+a crop has lost its centre, so every face is taken as the centre of such a portrait."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ def estimate_pose(landmarks68: FloatImage) -> Pose:
 
 
 def pose_of_rotation(matrix: np.ndarray) -> Pose:
-    """Angles of a rotation `[3, 3]` of the head, applied in the order yaw (about y), pitch (about x), roll (about z)."""
+    """Angles of a rotation `[3, 3]` of the head: where it looks (yaw, pitch), and the tilt of its axis (roll)."""
     # The head looks along -z; the third column is the image of the head's z axis.
     forward = -matrix[:, 2]
     yaw = np.degrees(np.arctan2(forward[0], -forward[2]))

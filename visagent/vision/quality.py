@@ -19,14 +19,14 @@ BLACK, WHITE = 4, 251
 
 @dataclass(frozen=True, slots=True)
 class QualityLimits:
-    """What a tool needs of a face. Measured on 100 pictures each of LFW and UTKFace and 33 everyday photos, of which none
-    falls short of the defaults but for pose (1 %).
+    """What a tool needs of a face. The reasons below were measured on 100 pictures each of LFW and UTKFace and on 33
+    everyday photos; but for size, all of them satisfy the defaults.
 
     Attributes:
-        min_width_px: Box width. dlib's detectors are trained on 80 pixels and the descriptor's chip shows the face about
-            100 wide: 40 is an enlargement by two and a half, after which nothing is left to enlarge.
-        min_sharpness: Of `FaceQuality.sharpness`. Sharp faces have 0.58 to 0.9, the same blurred by a Gaussian of 2 % of
-            the face's width 0.5 to 0.65, of 3 % 0.43 to 0.52, of 5 % 0.35 to 0.39: eyes and mouth are then smears.
+        min_width_px: Box width. dlib's detectors are trained on 80 pixels and the descriptor's chip shows the face
+            about 100 wide: 40 is an enlargement by two and a half, with nothing left to enlarge.
+        min_sharpness: Of `FaceQuality.sharpness`. Sharp faces have 0.58 to 0.9; the same blurred by a Gaussian of 2 %
+            of the face's width 0.5 to 0.65, of 3 % 0.43 to 0.52, of 5 % 0.35 to 0.39: eyes and mouth are smears then.
         min_brightness: Mean gray value; the darkest sharp face measured has 77.
         max_brightness: Mean gray value; the brightest has 184.
         max_clipped: Share of black or of white pixels; at most 0.17 were measured (black hair and beards).
@@ -52,8 +52,8 @@ class FaceQuality:
     Attributes:
         width_px: Width of the face box in pixels of the picture.
         eye_distance_px: Distance of the eye centres in pixels of the picture.
-        sharpness: How much of the detail at the scale of two pixels there is against that of four, at a face width of 64
-            pixels; about 0.58 to 0.9 when sharp, under 0.4 when strongly blurred. Neither size nor contrast moves it.
+        sharpness: Detail at the scale of two pixels against that of four, at a face width of 64 pixels; 0.58 to 0.9
+            when sharp, under 0.4 when strongly blurred. Size alone moves it little, contrast not at all.
         brightness: Mean gray value in the face box, 0 to 255.
         contrast: Standard deviation of the gray values.
         black_fraction: Share of pixels clipped to black, 0 to 1.
@@ -86,12 +86,12 @@ class FaceQuality:
             found.append(f"the face is too dark (mean gray value {self.brightness:.0f} of 255, at least "
                          f"{limits.min_brightness:.0f} is needed)")
         elif self.black_fraction > limits.max_clipped:
-            found.append(f"{self.black_fraction:.0%} of the face is plain black, at most {limits.max_clipped:.0%} may be")
+            found.append(f"{self.black_fraction:.0%} of the face is black, at most {limits.max_clipped:.0%} may be")
         if self.brightness > limits.max_brightness:
             found.append(f"the face is too bright (mean gray value {self.brightness:.0f} of 255, at most "
                          f"{limits.max_brightness:.0f} is allowed)")
         elif self.white_fraction > limits.max_clipped:
-            found.append(f"{self.white_fraction:.0%} of the face is plain white, at most {limits.max_clipped:.0%} may be")
+            found.append(f"{self.white_fraction:.0%} of the face is white, at most {limits.max_clipped:.0%} may be")
         if self.contrast < limits.min_contrast:
             found.append(f"the face has too little contrast (standard deviation {self.contrast:.0f} of 255, at least "
                          f"{limits.min_contrast:.0f} is needed)")
@@ -99,8 +99,8 @@ class FaceQuality:
             found.append(f"the face is turned {abs(self.yaw):.0f} degrees to the picture's "
                          f"{'right' if self.yaw > 0 else 'left'}, at most {limits.max_yaw:.0f} are allowed")
         if abs(self.pitch) > limits.max_pitch:
-            found.append(f"the face is {'raised' if self.pitch > 0 else 'lowered'} by {abs(self.pitch):.0f} degrees, at "
-                         f"most {limits.max_pitch:.0f} are allowed")
+            found.append(f"the face is {'raised' if self.pitch > 0 else 'lowered'} by {abs(self.pitch):.0f} degrees, "
+                         f"at most {limits.max_pitch:.0f} are allowed")
         return tuple(found)
 
 

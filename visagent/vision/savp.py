@@ -1,8 +1,8 @@
 """Spoof-aware visual perception (SAVP): three maps that show texture instead of colour.
 
 After FaceShield: gray values, a picture of the histogram of oriented gradients (HOG; Dalal and Triggs 2005), and local
-binary patterns (LBP; Ojala et al. 2002), as the red, green and blue of one picture. A vision-language model takes it as
-a second picture beside the photo. The paper prints no parameters; the HOG ones were fitted to its figure.
+binary patterns (LBP; Ojala et al. 2002), as the red, green and blue of one picture. A vision-language model takes it
+as a second picture beside the photo. The paper prints no parameters; the HOG ones were fitted to its figure.
 """
 
 from __future__ import annotations
@@ -76,9 +76,9 @@ def hog_glyphs(gray: ByteImage, orientations: int = ORIENTATIONS) -> np.ndarray[
 def uniform_lbp(gray: ByteImage) -> ByteImage:
     """Local binary patterns of 8 neighbours at distance 1, rotation-invariant and uniform: codes 0 to 9.
 
-    The same as `skimage.feature.local_binary_pattern(gray, 8, 1, "uniform")`: diagonal neighbours are interpolated, and
-    outside the picture there is 0. A code is the number of neighbours at least as bright as the centre, or 9 if these
-    are in more than one run.
+    The same as `skimage.feature.local_binary_pattern(gray, 8, 1, "uniform")`: diagonal neighbours are interpolated,
+    and outside the picture there is 0. A code is the number of neighbours at least as bright as the centre, or 9 if
+    these are in more than one run.
 
     Args:
         gray: uint8 `[H, W]`.
@@ -111,11 +111,11 @@ def _orientation_bins(dx: np.ndarray, dy: np.ndarray, orientations: int) -> np.n
     """The bin of each gradient's direction, taken modulo 180 degrees."""
     # In double precision: directions of whole pixels often lie on a border of two bins.
     angle = np.rad2deg(np.arctan2(dy, dx, dtype=np.float64)) % 180
-    return np.minimum((angle / (180 / orientations)).astype(np.intp), orientations - 1)
+    return np.asarray(np.minimum((angle / (180 / orientations)).astype(np.intp), orientations - 1))
 
 
 def _glyph_lines(side: int, orientations: int) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """For each orientation the line drawn in a cell, `[orientations, side, side]`, at a right angle to the gradient."""
+    """For each orientation the line drawn in a cell, across the gradient: `[orientations, side, side]`."""
     from skimage.draw import line
 
     lines = np.zeros((orientations, side, side))
@@ -123,5 +123,5 @@ def _glyph_lines(side: int, orientations: int) -> np.ndarray[Any, np.dtype[np.fl
     for index, angle in enumerate(np.pi * (np.arange(orientations) + 0.5) / orientations):
         down, right = radius * np.cos(angle), radius * np.sin(angle)
         ends = int(centre - down), int(centre + right), int(centre + down), int(centre - right)
-        lines[index][line(*ends)] = 1.0
+        lines[index][line(*ends)] = 1.0  # type: ignore[no-untyped-call]
     return lines
