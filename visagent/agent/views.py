@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 ViewKind = Literal["face", "picture"]
 MAX_SIDE = 1024
 MAX_FACE_SIDE = 448
-_MARGIN = 1.5
 
 
 def message_of(text: str, ids: Sequence[str]) -> HumanMessage:
@@ -97,14 +96,14 @@ class Views:
     def _view(self, rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
         if self._kind == "picture":
             return reduced(rgb, MAX_SIDE)
-        from visagent.vision.crop import take_view
+        from visagent.vision.crop import FACE_VIEW_MARGIN, take_view
         from visagent.vision.detect import detect_faces, load_face_detector
 
         faces = detect_faces(rgb, self._models.get(load_face_detector))
         if not faces:
             return reduced(letter_squared(rgb), MAX_FACE_SIDE)
         biggest = max(faces, key=lambda face: (face.box.x2 - face.box.x1) * (face.box.y2 - face.box.y1))
-        return reduced(take_view(rgb, biggest.box, margin=_MARGIN).rgb, MAX_FACE_SIDE)
+        return reduced(take_view(rgb, biggest.box, margin=FACE_VIEW_MARGIN).rgb, MAX_FACE_SIDE)
 
 
 def reduced(rgb: NDArray[np.uint8], max_side: int) -> NDArray[np.uint8]:

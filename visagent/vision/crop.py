@@ -15,6 +15,10 @@ from visagent.evidence import Box
 
 ByteImage: TypeAlias = np.ndarray[Any, np.dtype[np.uint8]]
 
+FACE_VIEW_MARGIN = 1.14
+"""Side of a face view over the longer side of the face box: the training crops of LFW and UTKFace show the detector's
+box with this margin."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class View:
@@ -50,7 +54,7 @@ class View:
                    x2=(box.x2 - self.left) * scale, y2=(box.y2 - self.top) * scale)
 
 
-def take_view(rgb: ByteImage, box: Box, margin: float = 1.5, size: int | None = None) -> View:
+def take_view(rgb: ByteImage, box: Box, margin: float = FACE_VIEW_MARGIN, size: int | None = None) -> View:
     """Cut the square view around a box.
 
     The square is centred on the box and then shifted to stay inside the picture. Where the picture is narrower than
