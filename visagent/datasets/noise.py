@@ -1,0 +1,180 @@
+"""Typing as it really is: slips of the keyboard, phonetic spelling, chat-speak, missing marks and capitals.
+
+`type_noisily` is applied to questions of every kind alike, so that sloppiness tells nothing about the matter. Words
+that hold a digit are never altered ("image_2", "2nd"): they decide which picture is meant.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from itertools import pairwise
+from random import Random
+from typing import Final
+
+_NEIGHBOURS: Final[Mapping[str, str]] = {
+    "q": "wa", "w": "qeas", "e": "wrsd", "r": "etdf", "t": "ryfg", "y": "tugh", "u": "yihj", "i": "uojk", "o": "ipkl",
+    "p": "ol", "a": "qwsz", "s": "awedxz", "d": "serfcx", "f": "drtgvc", "g": "ftyhbv", "h": "gyujnb", "j": "huikmn",
+    "k": "jiolm", "l": "kop", "z": "asx", "x": "zsdc", "c": "xdfv", "v": "cfgb", "b": "vghn", "n": "bhjm", "m": "njk",
+}
+
+CHAT: Final[Mapping[str, tuple[str, ...]]] = {
+    "you": ("u", "ya"), "your": ("ur",), "you're": ("ur", "youre"), "are": ("r",), "please": ("pls", "plz", "plss"),
+    "thanks": ("thx", "tnx"), "thank you": ("ty", "thank u"), "picture": ("pic", "pix", "pict"),
+    "pictures": ("pics",), "photo": ("foto", "pic", "fotto"), "photos": ("fotos", "pics"), "image": ("img", "pic"),
+    "images": ("imgs", "pics"), "people": ("ppl", "peeps"), "because": ("cuz", "bc", "cos"),
+    "what": ("wat", "wut", "wot"), "and": ("n", "&"), "with": ("w/", "wiv"), "between": ("btwn",),
+    "want to": ("wanna",), "going to": ("gonna",), "have to": ("hafta",), "kind of": ("kinda",),
+    "don't know": ("dunno", "dont kno"), "see": ("c",), "why": ("y",), "know": ("kno",),
+    "tell me": ("tel me", "lemme know"), "let me": ("lemme",), "give me": ("gimme",), "this": ("dis", "ths"),
+    "that": ("dat", "tht"), "the": ("da", "teh", "th"), "them": ("em",), "something": ("smth",),
+    "someone": ("some1",), "person": ("pers", "persn"), "really": ("rly", "rlly"), "though": ("tho",),
+    "okay": ("ok", "k"), "be": ("b",), "about": ("abt",), "right": ("rite",), "check": ("chk",), "quality": ("qual",),
+    "question": ("q", "qstn"), "is it": ("izit", "is dat"), "yes": ("yea", "ya"), "to be": ("2b",),
+    "isn't": ("aint", "innit"), "how": ("hw",),
+}
+"""Chat-speak and short forms, by the full word or pair of words."""
+
+PHONETIC: Final[Mapping[str, tuple[str, ...]]] = {
+    "expression": ("expresion", "exprssion", "expresson", "expretion"),
+    "recognise": ("recognize", "reconize", "recognice"), "recognize": ("recognise", "reconise", "recognyze"),
+    "person": ("persn", "persen", "persun", "preson", "parson"), "which": ("wich", "whitch", "witch"),
+    "where": ("were", "wher", "wear"), "their": ("there", "thier"), "there": ("their", "ther"),
+    "whether": ("wether", "weather", "wheter"), "genuine": ("genuin", "geniune", "jenuine"),
+    "authentic": ("autentic", "athentic"), "picture": ("pichure", "pitcure", "picure", "pictur", "pikture"),
+    "photo": ("foto", "phto", "poto"), "image": ("imige", "imag", "iamge"), "face": ("fase", "fayce", "fce", "facee"),
+    "faces": ("fases", "faecs", "facces"), "people": ("peaple", "poeple", "pepole", "peeple"),
+    "same": ("saem", "sme"), "live": ("liv", "lyve"), "real": ("reel", "rael", "rel"),
+    "fake": ("fak", "faek", "fayk"), "spoof": ("spof", "spoff"), "angry": ("angrey", "anrgy"),
+    "happy": ("hapy", "happpy"), "surprised": ("suprised", "surprized", "surprise"), "scared": ("scard", "skared"),
+    "disgusted": ("discusted", "digusted"), "neutral": ("nutral", "neutrel"), "feeling": ("feelin", "feeling"),
+    "emotion": ("emotin", "imotion", "emoshun"), "mood": ("moood", "mod"),
+    "quality": ("qualty", "quallity", "qualiti"), "blurry": ("blury", "blurrey"),
+    "enough": ("enuf", "enugh", "enogh"), "resolution": ("resolusion", "reslution"), "attack": ("atack", "attak"),
+    "type": ("tipe", "typ"), "mask": ("maks", "masc"), "screen": ("screan", "scren"), "forged": ("forgd", "fordged"),
+    "compare": ("compair", "compar"), "match": ("mach", "matsh"), "matching": ("maching",),
+    "identical": ("identicle",), "different": ("diffrent", "diferent"), "woman": ("women", "womman"),
+    "count": ("cout", "coutn"), "many": ("meny", "mny"), "believe": ("beleive", "belive"),
+    "definitely": ("definately",), "separate": ("seperate",), "tomorrow": ("tommorow", "tomorow"),
+    "weather": ("wether",), "recipe": ("recipie", "receipe"), "because": ("becaus", "becouse"),
+    "could": ("cud", "coud"), "would": ("wud", "woud"), "should": ("shud", "shoud"), "laugh": ("laff",),
+    "through": ("thru",), "tonight": ("tonite",), "right": ("rite",), "does": ("dose", "dos", "duz"),
+    "your": ("you're", "yor"), "to": ("too",), "too": ("to",), "its": ("it's",), "it's": ("its",), "than": ("then",),
+    "than the": ("then the",), "receive": ("recieve",), "friend": ("freind", "frend"), "write": ("rite", "wright"),
+    "how": ("haow", "hwo"), "what": ("waht", "whot"), "grey": ("gray",), "gray": ("grey",),
+    "colour": ("color", "coulor"), "color": ("colour",), "favourite": ("favorite",),
+    "analyse": ("analyze", "analize"), "analyze": ("analyse",), "licence": ("license",), "mum": ("mom",),
+    "mom": ("mum",), "centre": ("center",), "verify": ("verifiy", "varify"), "detect": ("detekt", "dectect"),
+    "liveness": ("livness", "livenes"), "genuinely": ("genuinly",), "printed": ("prnted", "printet"),
+    "second": ("secnd", "secound"), "first": ("frist", "furst"), "excuse": ("exuse",), "restaurant": ("restarant",),
+    "translate": ("transalte", "translat"), "calculate": ("calulate",),
+}
+"""Misspellings by ear, homophones, and the two spellings of English."""
+
+_WORD = re.compile(r"[A-Za-z']+")
+_PICTURE_ID = re.compile(r"\S*\d\S*")
+_MAX_GROWTH: Final = 1.35
+
+
+def type_noisily(text: str, rng: Random, rate: float = 0.3) -> str:
+    """`text` as a hurried person would type it.
+
+    Args:
+        text: What was meant.
+        rng: Source of all choices.
+        rate: 0 to 1: about half of it is the share of words with a slip, and about all of it the chance that capitals
+            and end marks are left out. 0 returns `text` unchanged.
+
+    Returns:
+        A text of at least half and at most 1.35 times the length (plus 4 signs), with every digit kept.
+
+    Raises:
+        ValueError: If the rate is out of range.
+    """
+    if not 0.0 <= rate <= 1.0:
+        raise ValueError("the rate of noise must lie between 0 and 1")
+    if rate == 0.0 or not text:
+        return text
+    typed = _replace(text, CHAT, rng, rate * 0.35)
+    typed = _replace(typed, PHONETIC, rng, rate * 0.3)
+    tokens = [_slip(t, rng) if rng.random() < rate * 0.3 else t for t in typed.split(" ")]
+    typed = _join(tokens, rng, rate)
+    typed = _sloppy_marks(typed, rng, rate)
+    bounds = len(text) * 0.5 - 4, len(text) * _MAX_GROWTH + 4
+    return typed if typed.strip() and bounds[0] <= len(typed) <= bounds[1] else text
+
+
+def _replace(text: str, table: Mapping[str, tuple[str, ...]], rng: Random, chance: float) -> str:
+    """Swap whole words and pairs of words by the table, each with this chance, keeping a leading capital."""
+    words = text.split(" ")
+    result: list[str] = []
+    at = 0
+    while at < len(words):
+        for span in (2, 1):
+            piece = " ".join(words[at:at + span])
+            bare = piece.strip(".,?!:;()\"").lower()
+            if len(words) - at >= span and bare in table and rng.random() < chance:
+                new = rng.choice(table[bare])
+                if bare in (piece.lower(), piece.lower().rstrip(".,?!:;()\"")):
+                    new += piece[len(bare):]
+                result.append(new[0].upper() + new[1:] if piece[0].isupper() else new)
+                at += span
+                break
+        else:
+            result.append(words[at])
+            at += 1
+    return " ".join(result)
+
+
+def _slip(token: str, rng: Random) -> str:
+    """One slip of the fingers in a word of three letters or more that holds no digit."""
+    found = _WORD.search(token)
+    if found is None or len(found[0]) < 3 or _PICTURE_ID.fullmatch(token):
+        return token
+    word = found[0]
+    at = rng.randrange(len(word) if len(word) < 5 else len(word) - 1)
+    if len(word) >= 5 and at == 0:
+        at = 1
+    kind = rng.choice(["drop", "double", "swap", "neighbour", "neighbour", "insert", "drop"])
+    letter = word[at].lower()
+    if kind == "drop" and len(word) > 3:
+        word = word[:at] + word[at + 1:]
+    elif kind == "double":
+        word = word[:at] + word[at] + word[at:]
+    elif kind == "swap" and at + 1 < len(word):
+        word = word[:at] + word[at + 1] + word[at] + word[at + 2:]
+    elif letter in _NEIGHBOURS:
+        near = rng.choice(_NEIGHBOURS[letter])
+        word = word[:at] + near + word[at + (kind != "insert"):]
+    return token[:found.start()] + word + token[found.end():]
+
+
+def _join(tokens: list[str], rng: Random, rate: float) -> str:
+    """The words with some spaces left out or typed twice."""
+    text = tokens[0]
+    for before, token in pairwise(tokens):
+        has_digit = any(c.isdigit() for c in before + token)
+        drawn = rng.random()
+        space = "" if drawn < rate * 0.03 and not has_digit else "  " if drawn > 1 - rate * 0.02 else " "
+        text += space + token
+    return text
+
+
+def _sloppy_marks(text: str, rng: Random, rate: float) -> str:
+    if rng.random() < rate:
+        text = re.sub(r"(?<=\w)'(?=\w)", "", text)
+    drawn = rng.random()
+    if drawn < rate * 0.85:
+        text = text.lower()
+    elif drawn < rate * 0.9:
+        text = text.upper()
+    drawn = rng.random()
+    if drawn < rate * 0.6:
+        text = re.sub(r"[?.!]+$", "", text)
+    elif drawn < rate * 0.7:
+        text = re.sub(r"([?!.])$", lambda m: m[1] * rng.randint(2, 3), text)
+    elif drawn < rate * 0.75:
+        text = re.sub(r"([?!])$", r" \1", text)
+    if rng.random() < rate * 0.4:
+        text = re.sub(r"[,;:](?= )", "", text)
+    return text

@@ -1,0 +1,412 @@
+"""Conversations that teach a model from scratch which tool a question needs, and to hand findings on word by word.
+
+`sample_text_example` draws the whole mix. Which pictures a question means:
+
+- those it names ("the second photo", "image_3", "the last one", "both");
+- else, right after an answer, those of that answer ("why?", "and her expression?"), or the picture just added;
+- else every picture, one call each (at most four); `verify` takes the first two.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import Final
+
+from visagent.datasets.noise import type_noisily
+from visagent.datasets.questions import (
+    NOT_OFFERED_INTENTS,
+    OFF_TOPIC,
+    TOOL_OF,
+    fill,
+    join_questions,
+    polish,
+    sample_follow_up,
+    sample_question,
+)
+from visagent.datasets.references import name_all, name_picture, name_two
+from visagent.datasets.summaries import sample_summary
+
+CANNOT: Final = ("I answer questions about faces in pictures: whether a face is live or a spoof, what expression it "
+                 "shows, whether two pictures show the same person, and how many faces there are, where, and how good "
+                 "the picture is.")
+"""The answer to everything that is off topic, and to "what can you do?"."""
+
+NOT_OFFERED: Final = "I cannot tell that from a face here. " + CANNOT
+"""The answer to questions about faces that no tool answers: names, age, gender, looks, health, editing."""
+
+NEED_PICTURE: Final = "Please add a picture of the face you ask about."
+NEED_TWO: Final = "Please add a second picture to compare."
+
+MAX_CALLS: Final = 4
+
+MIX: Final = {
+    "tool": 0.27,
+    "two_intents": 0.06,
+    "follow_up": 0.14,
+    "off_topic": 0.25,
+    "capabilities": 0.03,
+    "not_offered": 0.07,
+    "need_picture": 0.06,
+    "final_answer": 0.12,
+}
+"""Shares of `sample_text_example`; off topic, capabilities and not offered make 0.35 together."""
+
+Message = dict[str, object]
+
+_INTENTS_BY_WEIGHT: Final = {
+    "spoof.verdict": 5, "spoof.attack": 2, "spoof.reasons": 2, "spoof.where": 2, "spoof.full": 2,
+    "expression.open": 4, "expression.closed": 3, "expression.yes_no": 4, "verify": 7,
+    "faces.count": 4, "faces.where": 3, "faces.quality": 4,
+}
+_OFF_TOPIC_WEIGHTS: Final = (34, 26, 14, 8, 6, 6, 6)
+_SIDES = re.compile(r"\b(left|right|middle|second|another|other|both|two|twice)\b", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """One call: a tool and its arguments, pictures by id."""
+
+    name: str
+    arguments: dict[str, str]
+
+    def images(self) -> tuple[str, ...]:
+        """Ids of the pictures it looks at."""
+        return tuple(self.arguments.values())
+
+
+@dataclass(frozen=True, slots=True)
+class RoutingExample:
+    """A conversation and what the assistant shall say or call next.
+
+    Attributes:
+        kind: One of the keys of `MIX`.
+        pictures: Pictures attached so far, over all turns.
+        messages: Chat messages up to and including the last question or tool result.
+        target: Text, or the tool calls in order.
+    """
+
+    kind: str
+    pictures: int
+    messages: tuple[Message, ...]
+    target: str | tuple[ToolCall, ...]
+
+    def chat(self) -> list[Message]:
+        """`messages` followed by the target as the assistant's message."""
+        return [*self.messages, _assistant(self.target)]
+
+    @property
+    def question(self) -> str:
+        """The last thing the person wrote."""
+        parts = next(m["content"] for m in reversed(self.messages) if m["role"] == "user")
+        assert isinstance(parts, list)
+        return str(parts[-1]["text"])
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A question, what answers it, and whether its calls may be followed up."""
+
+    text: str
+    target: str | tuple[ToolCall, ...]
+
+
+def sample_text_example(rng: Random) -> RoutingExample:
+    """One example of the whole mix, in the shares of `MIX`."""
+    return _example(rng.choices(list(MIX), list(MIX.values()))[0], rng)
+
+
+def routing_example(rng: Random) -> RoutingExample:
+    """One example whose target is a tool call or a direct answer to a question: `MIX` without final answers."""
+    kinds = [kind for kind in MIX if kind != "final_answer"]
+    return _example(rng.choices(kinds, [MIX[kind] for kind in kinds])[0], rng)
+
+
+def final_answer_example(rng: Random) -> RoutingExample:
+    """A conversation that ends in tool results; the target is their summaries joined by one space, verbatim."""
+    talk = _Talk(rng)
+    if rng.random() < 0.2:
+        _chat_before(talk, rng)
+    talk.attach(_pictures(rng))
+    asked = _two_intents(talk, rng) if rng.random() < 0.25 else _about_tool(talk, rng)
+    talk.ask(asked.text)
+    assert not isinstance(asked.target, str)
+    calls = asked.target if rng.random() < 0.3 else asked.target[:2]
+    return talk.example("final_answer", talk.call(calls))
+
+
+class _Talk:
+    """A conversation being written."""
+
+    def __init__(self, rng: Random) -> None:
+        self.rng = rng
+        self.pictures = 0
+        self.fresh = 0
+        self.last_calls: tuple[ToolCall, ...] = ()
+        self.messages: list[Message] = []
+        self.noise = 0.0 if rng.random() < 0.45 else rng.choice([0.1, 0.2, 0.3, 0.4, 0.5, 0.7])
+
+    def attach(self, count: int) -> None:
+        """Pictures that come with the next question."""
+        self.fresh = count
+        self.pictures += count
+
+    def ask(self, text: str) -> None:
+        parts: list[dict[str, str]] = []
+        for index in range(self.pictures - self.fresh + 1, self.pictures + 1):
+            parts += [{"type": "text", "text": f"image_{index}"}, {"type": "image"}]
+        parts.append({"type": "text", "text": type_noisily(text, self.rng, self.noise)})
+        self.messages.append({"role": "user", "content": parts})
+        self.fresh = 0
+
+    def call(self, calls: tuple[ToolCall, ...]) -> str:
+        """Append calls and their results; returns the answer made of them."""
+        self.messages.append(_assistant(calls))
+        summaries = [sample_summary(call.name, call.images(), self.rng) for call in calls]
+        for call, summary in zip(calls, summaries, strict=True):
+            self.messages.append({"role": "tool", "name": call.name, "content": summary})
+        self.last_calls = calls
+        return " ".join(summaries)
+
+    def answer(self, target: str | tuple[ToolCall, ...]) -> None:
+        """Append the assistant's whole turn."""
+        if isinstance(target, str):
+            self.last_calls = ()
+            text = target
+        else:
+            text = self.call(target)
+        self.messages.append({"role": "assistant", "content": text})
+
+    def example(self, kind: str, target: str | tuple[ToolCall, ...]) -> RoutingExample:
+        return RoutingExample(kind, self.pictures, tuple(self.messages), target)
+
+
+def _assistant(target: str | tuple[ToolCall, ...]) -> Message:
+    if isinstance(target, str):
+        return {"role": "assistant", "content": target}
+    return {"role": "assistant", "tool_calls": [
+        {"type": "function", "function": {"name": call.name, "arguments": dict(call.arguments)}} for call in target]}
+
+
+def _example(kind: str, rng: Random) -> RoutingExample:
+    if kind == "final_answer":
+        return final_answer_example(rng)
+    talk = _Talk(rng)
+    if kind == "follow_up":
+        return _follow_up_example(talk, rng)
+    if rng.random() < 0.12:
+        _chat_before(talk, rng)
+    if kind == "need_picture":
+        return _need_picture_example(talk, rng)
+    if kind in ("tool", "two_intents"):
+        talk.attach(_pictures(rng))
+        asked = _about_tool(talk, rng) if kind == "tool" else _two_intents(talk, rng)
+    else:
+        talk.attach(_pictures(rng, none=0.3))
+        asked = _about_nothing(kind, talk.pictures, rng)
+    talk.ask(asked.text)
+    return talk.example(kind, asked.target)
+
+
+def _pictures(rng: Random, none: float = 0.0) -> int:
+    if rng.random() < none:
+        return 0
+    return rng.choices((1, 2, 3, 4), (56, 28, 9, 7))[0]
+
+
+def _chat_before(talk: _Talk, rng: Random) -> None:
+    """One earlier turn that has nothing to do with what follows."""
+    asked = _about_nothing(rng.choice(["off_topic", "off_topic", "capabilities", "not_offered"]), 0, rng)
+    talk.ask(asked.text)
+    talk.answer(asked.target)
+
+
+def _about_nothing(kind: str, pictures: int, rng: Random) -> _Asked:
+    if kind == "capabilities":
+        return _Asked(sample_question(kind, rng), CANNOT)
+    if kind == "not_offered":
+        intent = rng.choice(NOT_OFFERED_INTENTS)
+        photo = name_picture(rng.randint(1, pictures), pictures, rng) if pictures and rng.random() < 0.15 else None
+        return _Asked(sample_question(intent, rng, photo=photo), NOT_OFFERED)
+    intent = rng.choices(OFF_TOPIC, _OFF_TOPIC_WEIGHTS)[0]
+    text = sample_question(intent, rng)
+    if intent == "none.general" and rng.random() < 0.06:
+        text = join_questions(text, sample_question(rng.choice(OFF_TOPIC[:3]), rng), rng)
+    if pictures and intent == "none.scene" and rng.random() < 0.15:
+        text = polish(f"{text} ({name_picture(rng.randint(1, pictures), pictures, rng)})")
+    return _Asked(text, CANNOT)
+
+
+def _intent(rng: Random) -> str:
+    return rng.choices(list(_INTENTS_BY_WEIGHT), list(_INTENTS_BY_WEIGHT.values()))[0]
+
+
+def _calls(tool: str, indices: Sequence[int]) -> tuple[ToolCall, ...]:
+    return tuple(ToolCall(tool, {"image": f"image_{index}"}) for index in indices[:MAX_CALLS])
+
+
+def _verify(one: int, other: int) -> tuple[ToolCall, ...]:
+    return (ToolCall("verify", {"image_a": f"image_{one}", "image_b": f"image_{other}"}),)
+
+
+def _about_tool(talk: _Talk, rng: Random, intent: str | None = None) -> _Asked:
+    """A question that a tool answers, about pictures of the conversation."""
+    intent = intent or _intent(rng)
+    count = talk.pictures
+    if intent == "verify":
+        if count < 2:
+            return _about_tool(talk, rng, rng.choice([other for other in TOOL_OF if other != "verify"]))
+        return _about_two(count, rng)
+    tool = TOOL_OF[intent]
+    everyone = range(1, count + 1)
+    drawn = rng.random()
+    if count == 1:
+        photo = name_picture(1, 1, rng) if drawn < 0.06 else None
+        return _Asked(sample_question(intent, rng, photo=photo), _calls(tool, [1]))
+    if drawn < 0.62:
+        index = rng.randint(1, count)
+        return _Asked(sample_question(intent, rng, photo=name_picture(index, count, rng)), _calls(tool, [index]))
+    if drawn < 0.70 and count > 2:
+        one, other = sorted(rng.sample(everyone, 2))
+        return _Asked(sample_question(intent, rng, photo=name_two(one, other, count, rng)), _calls(tool, [one, other]))
+    if drawn < 0.80:
+        return _Asked(sample_question(intent, rng, photo=name_all(count, rng)), _calls(tool, everyone))
+    return _Asked(_unreferenced(intent, rng), _calls(tool, everyone))
+
+
+def _unreferenced(intent: str, rng: Random) -> str:
+    """A question that names no picture, not even by "the man on the left"."""
+    text = sample_question(intent, rng)
+    for _ in range(20):
+        if not _SIDES.search(text):
+            break
+        text = sample_question(intent, rng)
+    return text
+
+
+def _about_two(count: int, rng: Random) -> _Asked:
+    everyone = range(1, count + 1)
+    drawn = rng.random()
+    if drawn < (0.12 if count == 2 else 0.6):
+        one, other = sorted(rng.sample(everyone, 2))
+        if rng.random() < 0.5:
+            return _Asked(sample_question("verify", rng, both=name_two(one, other, count, rng)), _verify(one, other))
+        names = {"pic_a": name_picture(one, count, rng), "pic_b": name_picture(other, count, rng)}
+        return _Asked(polish(fill("verify.pair", rng, names)), _verify(one, other))
+    return _Asked(sample_question("verify", rng), _verify(1, 2))
+
+
+def _two_intents(talk: _Talk, rng: Random) -> _Asked:
+    """Two matters in one question: the calls of the first, then those of the second."""
+    while True:
+        one, other = _intent(rng), _intent(rng)
+        if TOOL_OF[one] != TOOL_OF[other] and (talk.pictures > 1 or "verify" not in (one, other)):
+            break
+    index = rng.randint(1, talk.pictures) if talk.pictures > 2 or rng.random() < 0.3 else None
+    texts, calls = [], []
+    for intent in (one, other):
+        tool = TOOL_OF[intent]
+        if intent == "verify":
+            asked = _about_two(talk.pictures, rng)
+            texts.append(asked.text)
+            assert not isinstance(asked.target, str)
+            calls += asked.target
+        elif index is not None and talk.pictures > 1:
+            texts.append(sample_question(intent, rng, photo=name_picture(index, talk.pictures, rng)))
+            calls += _calls(tool, [index])
+        else:
+            texts.append(_unreferenced(intent, rng))
+            calls += _calls(tool, range(1, talk.pictures + 1))
+    return _Asked(join_questions(texts[0], texts[1], rng), tuple(calls[:MAX_CALLS]))
+
+
+def _need_picture_example(talk: _Talk, rng: Random) -> RoutingExample:
+    """A question about a face without a picture, or about two with only one; sometimes the picture then comes."""
+    intent = _intent(rng)
+    if intent == "verify" and rng.random() < 0.65:
+        talk.attach(1)
+    target = NEED_TWO if talk.pictures else NEED_PICTURE
+    talk.ask(sample_question(intent, rng))
+    if rng.random() > 0.15:
+        return talk.example("need_picture", target)
+    talk.answer(target)
+    talk.attach(2 if intent == "verify" and not talk.pictures else 1)
+    talk.ask(sample_follow_up("here", rng))
+    return talk.example("need_picture", _verify(1, 2) if intent == "verify" else _calls(TOOL_OF[intent], [1]))
+
+
+def _follow_up_example(talk: _Talk, rng: Random) -> RoutingExample:
+    if rng.random() < 0.15:
+        _chat_before(talk, rng)
+    talk.attach(_pictures(rng))
+    first = _about_tool(talk, rng)
+    talk.ask(first.text)
+    talk.answer(first.target)
+    if rng.random() < 0.1:
+        again = _about_nothing("off_topic", 0, rng)
+        talk.ask(again.text)
+        if rng.random() < 0.5:
+            return talk.example("follow_up", again.target)
+        calls = talk.last_calls
+        talk.answer(again.target)
+        talk.last_calls = calls
+    asked = _follow_up(talk, rng)
+    talk.ask(asked.text)
+    return talk.example("follow_up", asked.target)
+
+
+def _follow_up(talk: _Talk, rng: Random) -> _Asked:
+    """A question that leans on the calls before it."""
+    last = talk.last_calls
+    tool, images = last[0].name, [int(i.removeprefix("image_")) for call in last for i in call.images()]
+    others = [index for index in range(1, talk.pictures + 1) if index not in images]
+    single = len(images) == 1
+    may_add = talk.pictures < MAX_CALLS and (single or tool == "verify")
+    kinds = {
+        "sure": 2, "why": 3, "where": 3 if tool in ("spoof", "faces") else 0, "full": 3, "nothing": 2,
+        "other": 8 if others and tool != "verify" else 0, "new": 4 if may_add else 0,
+        "to": 4 if tool != "verify" else 0, "to_verify": 3 if single and talk.pictures > 1 else 0,
+        "named": 3 if talk.pictures > 1 else 0,
+    }
+    kind = rng.choices(list(kinds), list(kinds.values()))[0]
+    if kind in ("sure", "why", "where"):
+        return _Asked(sample_follow_up(kind, rng), last)
+    if kind == "other":
+        index = rng.choice(others)
+        text = sample_follow_up("other", rng, photo=name_picture(index, talk.pictures, rng))
+        return _Asked(text, _calls(tool, [index]))
+    if kind == "new":
+        talk.attach(1)
+        calls = _verify(images[0], talk.pictures) if tool == "verify" else _calls(tool, [talk.pictures])
+        return _Asked(sample_follow_up("new", rng), calls)
+    if kind == "to":
+        next_tool = rng.choice([t for t in ("spoof", "expression", "faces") if t != tool])
+        return _Asked(sample_follow_up(f"to_{next_tool}", rng), _calls(next_tool, images))
+    if kind == "to_verify":
+        index = rng.choice([i for i in range(1, talk.pictures + 1) if i not in images])
+        text = sample_follow_up("to_verify", rng, photo=name_picture(index, talk.pictures, rng))
+        return _Asked(text, _verify(*sorted((images[0], index))))
+    if kind == "named":
+        index = rng.randint(1, talk.pictures)
+        intent = rng.choice([i for i in TOOL_OF if i != "verify"])
+        text = sample_question(intent, rng, photo=name_picture(index, talk.pictures, rng))
+        return _Asked(text, _calls(TOOL_OF[intent], [index]))
+    if kind == "full":
+        return _full_follow_up(talk, images, rng)
+    return _about_nothing(rng.choice(["off_topic", "off_topic", "not_offered", "capabilities"]), talk.pictures, rng)
+
+
+def _full_follow_up(talk: _Talk, images: list[int], rng: Random) -> _Asked:
+    """A whole question that names no picture: the pictures of the last answer, or the one just added."""
+    intent = _intent(rng)
+    if intent == "verify":
+        if talk.pictures == 1:
+            talk.attach(1)
+        one, other = (images[0], images[1]) if len(images) == 2 else (1, 2)
+        return _Asked(sample_question(intent, rng), _verify(one, other))
+    if talk.pictures < 4 and rng.random() < 0.4:
+        talk.attach(1)
+        return _Asked(_unreferenced(intent, rng), _calls(TOOL_OF[intent], [talk.pictures]))
+    return _Asked(_unreferenced(intent, rng), _calls(TOOL_OF[intent], images))
