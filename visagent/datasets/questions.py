@@ -74,8 +74,8 @@ def sample_follow_up(kind: str, rng: Random, *, photo: str | None = None) -> str
 
     Args:
         kind: `other` (the same about another picture, needs `photo`), `new` (the same about a picture just added),
-            `here` (the picture that was asked for), `sure`, `why`, `where`, or `to_spoof`, `to_expression`, `to_faces`, `to_verify` (another matter, same picture;
-            `to_verify` needs `photo`, the picture to compare with).
+            `here` (the picture that was asked for), `sure`, `why`, `where`; or another matter about the same picture:
+            `to_spoof`, `to_expression`, `to_faces`, and `to_verify`, whose `photo` is the picture to compare with.
         rng: Source of all choices.
         photo: How the question names the picture.
     """

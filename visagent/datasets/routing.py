@@ -305,7 +305,8 @@ def _two_intents(talk: _Talk, rng: Random) -> _Asked:
         if TOOL_OF[one] != TOOL_OF[other] and (talk.pictures > 1 or "verify" not in (one, other)):
             break
     index = rng.randint(1, talk.pictures) if talk.pictures > 2 or rng.random() < 0.3 else None
-    texts, calls = [], []
+    texts: list[str] = []
+    calls: list[ToolCall] = []
     for intent in (one, other):
         tool = TOOL_OF[intent]
         if intent == "verify":
