@@ -240,8 +240,9 @@ def test_one_argument_too_many_is_refused(tool: Tool[Any], store: PictureStore) 
 
 @every_tool
 @pytest.mark.slow
-@pytest.mark.parametrize("see", [Onlooker, Rambler, Broken, None], ids=["onlooker", "rambler", "broken", "none"])
-@pytest.mark.parametrize("picture", PICTURES)
+@pytest.mark.parametrize(("picture", "see"), [
+    *((picture, Onlooker) for picture in PICTURES), ("astronaut", Rambler), ("astronaut", Broken), ("astronaut", None),
+])
 def test_any_picture_gives_a_finding(tool: Tool[Any], picture: str, see: Callable[[], Onlooker] | None,
                                      store: PictureStore, specialists: Models) -> None:
     image_id = f"image_{PICTURES.index(picture) + 1}"
