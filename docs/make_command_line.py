@@ -17,17 +17,17 @@ from visagent.cli import app
 PAGE = Path(__file__).parent / "command-line.md"
 _HEAD = """# The command line
 
-Written by `python docs/make_command_line.py` from the program's own help; change the help, not this page. What the words
-finding, score, threshold and region mean is in [concepts.md](concepts.md).
+Written by `python docs/make_command_line.py` from the program's own help; change the help, not this page. What the
+words finding, score, threshold and region mean is in [concepts.md](concepts.md).
 
-Exit status of every verb: 0 when everything was answered or abstained, 1 for an error (an unreadable picture included), 2
-for wrong usage, 130 after Ctrl-C. Answers go to stdout; messages, spinner and progress bar go to stderr, the latter two only
-on a terminal. No colour is needed to read an answer; `NO_COLOR=1` switches it off.
+Exit status of every verb: 0 when everything was answered or abstained, 1 for an error (an unreadable picture
+included), 2 for wrong usage, 130 after Ctrl-C. Answers go to stdout; messages, spinner and progress bar go to
+stderr, the latter two only on a terminal. No colour is needed to read an answer; `NO_COLOR=1` switches it off.
 
-With `--json` the output is JSON Lines. A tool's verb writes one finding per line, with the picture's name under `input` (a
-list of names where a tool looks at several pictures; the first is `image_1` of that finding). `ask` writes one answer per
-line: `input` (the names, in the order of `image_1`, `image_2`, ...), `question`, `text`, `grounded`, `findings`,
-`model_text`, `seconds`, and `saved` (annotated pictures).
+With `--json` the output is JSON Lines. A tool's verb writes one finding per line, with the picture's name under
+`input` (a list of names where a tool looks at several pictures; the first is `image_1` of that finding). `ask`
+writes one answer per line: `input` (the names, in the order of `image_1`, `image_2`, ...), `question`, `text`,
+`grounded`, `findings`, `model_text`, `seconds`, and `saved` (annotated pictures).
 """
 
 

@@ -1,7 +1,7 @@
 """Makes docs/images/answer.png, the picture in the README: `python docs/make_images.py`.
 
-A real run: the shipped model is asked the demo's question about the bundled photo, and what is drawn is what its findings
-say. The answer in words is printed, for the text beside the picture.
+A real run: the shipped model is asked the demo's question about the bundled photo, and what is drawn is what its
+findings say. The answer in words is printed, for the text beside the picture.
 """
 
 from __future__ import annotations

@@ -50,6 +50,7 @@ class WordStream:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._word = ""
+        self._space = False
         self._column = 0
         self.text = ""
 
@@ -57,16 +58,14 @@ class WordStream:
         """Write the whole words of `piece`; the last one waits until it is complete."""
         self.text += piece
         for character in clean(piece).replace("\t", " "):
-            if character in " \n":
-                self._flush_word()
-                if character == "\n":
-                    self._out("\n")
-                    self._column = 0
-                elif 0 < self._column < self._console.width:
-                    self._out(" ")
-                    self._column += 1
-            else:
+            if character not in " \n":
                 self._word += character
+                continue
+            self._flush_word()
+            self._space = self._column > 0
+            if character == "\n":
+                self._out("\n")
+                self._column, self._space = 0, False
         self._console.file.flush()
 
     def close(self) -> None:
@@ -78,12 +77,15 @@ class WordStream:
         self._console.file.flush()
 
     def _flush_word(self) -> None:
-        if self._column and self._column + len(self._word) > self._console.width:
-            self._out("\n")
-            self._column = 0
+        if not self._word:
+            return
+        if self._space:
+            fits = self._column + 1 + len(self._word) <= self._console.width
+            self._out(" " if fits else "\n")
+            self._column = self._column + 1 if fits else 0
         self._out(self._word)
         self._column += len(self._word)
-        self._word = ""
+        self._word, self._space = "", False
 
     def _out(self, text: str) -> None:
         # Straight to the file: the console would end every piece with a line break.
