@@ -76,10 +76,11 @@ def estimate_pose(landmarks68: FloatImage) -> Pose:
 
 
 def pose_of_rotation(matrix: np.ndarray) -> Pose:
-    """Angles of a rotation `[3, 3]` of the head: where it looks (yaw, pitch), and the tilt of its axis (roll)."""
-    # The head looks along -z; the third column is the image of the head's z axis.
-    forward = -matrix[:, 2]
-    yaw = np.degrees(np.arctan2(forward[0], -forward[2]))
-    pitch = np.degrees(np.arcsin(np.clip(-forward[1], -1.0, 1.0)))
-    roll = np.degrees(np.arctan2(matrix[1, 0], matrix[1, 1]))
+    """Angles of a rotation `[3, 3]` of the head that first raises it, then turns it, and last tilts it in the picture.
+
+    In this order a tilted head keeps its yaw and pitch.
+    """
+    yaw = np.degrees(np.arcsin(np.clip(matrix[2, 0], -1.0, 1.0)))
+    pitch = np.degrees(np.arctan2(-matrix[2, 1], matrix[2, 2]))
+    roll = np.degrees(np.arctan2(matrix[1, 0], matrix[0, 0]))
     return Pose(yaw=float(yaw), pitch=float(pitch), roll=float(roll))

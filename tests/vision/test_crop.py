@@ -1,0 +1,61 @@
+"""The face view: square, inside the picture where it fits, and exactly reversible."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from visagent.evidence import Box
+from visagent.vision.crop import resize, take_view
+
+
+@st.composite
+def boxes(draw: st.DrawFn) -> Box:
+    x, y = draw(st.floats(-20, 150)), draw(st.floats(-20, 90))
+    return Box(x1=x, y1=y, x2=x + draw(st.floats(1, 120)), y2=y + draw(st.floats(1, 120)))
+
+
+@given(face=boxes(), other=boxes(), margin=st.floats(1, 3), size=st.none() | st.integers(8, 64))
+def test_boxes_come_back_from_a_view_as_they_went_in(face: Box, other: Box, margin: float, size: int | None) -> None:
+    view = take_view(np.zeros((100, 160, 3), np.uint8), face, margin, size)
+    back = view.to_picture(view.from_picture(other))
+    assert np.allclose((back.x1, back.y1, back.x2, back.y2), (other.x1, other.y1, other.x2, other.y2), atol=1e-6)
+    assert view.rgb.shape[0] == view.rgb.shape[1] == (size or view.side)
+
+
+def test_a_view_shows_the_pixels_it_says_it_shows() -> None:
+    rgb = np.random.default_rng(0).integers(0, 255, (100, 160, 3), dtype=np.uint8)
+    view = take_view(rgb, Box(x1=60, y1=40, x2=80, y2=60), margin=1.5)
+    assert (view.left, view.top, view.side) == (55, 35, 30)
+    assert np.array_equal(view.rgb, rgb[35:65, 55:85])
+
+
+def test_a_view_is_shifted_into_the_picture_rather_than_padded() -> None:
+    rgb = np.random.default_rng(0).integers(0, 255, (100, 160, 3), dtype=np.uint8)
+    view = take_view(rgb, Box(x1=140, y1=0, x2=160, y2=20), margin=1.5)
+    assert (view.left, view.top, view.side) == (130, 0, 30)
+    assert np.array_equal(view.rgb, rgb[:30, 130:])
+
+
+def test_too_narrow_a_picture_repeats_its_edges_on_both_sides() -> None:
+    rgb = np.zeros((40, 20, 3), np.uint8)
+    rgb[:, 0], rgb[:, -1] = 10, 20
+    view = take_view(rgb, Box(x1=0, y1=5, x2=20, y2=25), margin=1.5)
+    assert view.left == -5
+    assert (view.rgb[:, :6] == 10).all()
+    assert (view.rgb[:, -6:] == 20).all()
+
+
+def test_shrinking_does_not_alias() -> None:
+    stripes = np.zeros((256, 256, 3), np.uint8)
+    stripes[:, ::2] = 255
+    assert np.ptp(resize(stripes, 96, 96).astype(int)) < 100  # sampling points would give 255
+    assert resize(stripes, 256, 256).shape == stripes.shape
+
+
+@pytest.mark.parametrize("wrong", [{"margin": 0.0}, {"size": 0}])
+def test_a_view_of_nothing_is_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match="positive"):
+        take_view(np.zeros((9, 9, 3), np.uint8), Box(x1=1, y1=1, x2=5, y2=5), **wrong)
