@@ -32,7 +32,7 @@ def _examples(count: int, seed: int = 1) -> list[RoutingExample]:
 
 
 def test_calls_are_valid_and_name_pictures_that_are_there() -> None:
-    for example in _examples(3000):
+    for example in _examples(2000):
         if isinstance(example.target, str):
             continue
         assert 1 <= len(example.target) <= 4
@@ -124,17 +124,22 @@ def test_the_same_seed_gives_the_same_examples() -> None:
     assert [e.chat() for e in _examples(200, seed=5)] == [e.chat() for e in _examples(200, seed=5)]
 
 
-@pytest.mark.parametrize("near_miss", [
-    "clock face", "face value", "facebook page", "live concert", "real estate", "fake news article",
-    "happy birthday song", "same day delivery", "count to ten", "print this document", "phone screen cracked"])
-def test_words_of_the_trade_off_topic_are_answered_honestly(near_miss: str) -> None:
+@pytest.fixture(scope="module")
+def near_misses() -> str:
     rng = Random(1)
-    asked = [sample_question("none.nearmiss", rng).lower() for _ in range(30000)]
-    assert any(near_miss in question for question in asked)
+    return "\n".join(sample_question("none.nearmiss", rng).lower() for _ in range(6000))
+
+
+@pytest.mark.parametrize("words", [
+    "clock face", "face value", "facebook page", "live concert", "real estate", "fake news article",
+    "happy birthday song", "same day delivery", "count to ten", "print this document", "phone screen cracked",
+    "mirror", "how many planets", "verify my email", "is this the same recipe"])
+def test_words_of_the_trade_are_taught_as_off_topic(words: str, near_misses: str) -> None:
+    assert words in near_misses
 
 
 def test_off_topic_questions_never_call_a_tool() -> None:
-    assert all(e.target == CANNOT for e in _examples(3000) if e.kind in ("off_topic", "capabilities"))
+    assert all(e.target == CANNOT for e in _examples(2000) if e.kind in ("off_topic", "capabilities"))
 
 
 def test_names_of_pictures_are_unambiguous() -> None:

@@ -129,7 +129,6 @@ def final_answer_example(rng: Random) -> RoutingExample:
     talk = _Talk(rng)
     if rng.random() < 0.2:
         _chat_before(talk, rng)
-    talk.attach(_pictures(rng))
     asked = _two_intents(talk, rng) if rng.random() < 0.25 else _about_tool(talk, rng)
     talk.ask(asked.text)
     assert not isinstance(asked.target, str)
@@ -201,19 +200,17 @@ def _example(kind: str, rng: Random) -> RoutingExample:
     if kind == "need_picture":
         return _need_picture_example(talk, rng)
     if kind in ("tool", "two_intents"):
-        talk.attach(_pictures(rng))
         asked = _about_tool(talk, rng) if kind == "tool" else _two_intents(talk, rng)
     else:
-        talk.attach(_pictures(rng, none=0.3))
+        talk.attach(0 if rng.random() < 0.3 else _pictures(rng))
         asked = _about_nothing(kind, talk.pictures, rng)
     talk.ask(asked.text)
     return talk.example(kind, asked.target)
 
 
-def _pictures(rng: Random, none: float = 0.0) -> int:
-    if rng.random() < none:
-        return 0
-    return rng.choices((1, 2, 3, 4), (56, 28, 9, 7))[0]
+def _pictures(rng: Random, least: int = 1) -> int:
+    counts, weights = (1, 2, 3, 4), (56, 28, 9, 7)
+    return rng.choices(counts[least - 1:], weights[least - 1:])[0]
 
 
 def _chat_before(talk: _Talk, rng: Random) -> None:
@@ -251,13 +248,12 @@ def _verify(one: int, other: int) -> tuple[ToolCall, ...]:
     return (ToolCall("verify", {"image_a": f"image_{one}", "image_b": f"image_{other}"}),)
 
 
-def _about_tool(talk: _Talk, rng: Random, intent: str | None = None) -> _Asked:
-    """A question that a tool answers, about pictures of the conversation."""
-    intent = intent or _intent(rng)
+def _about_tool(talk: _Talk, rng: Random) -> _Asked:
+    """A question that a tool answers, about pictures that come with it."""
+    intent = _intent(rng)
+    talk.attach(_pictures(rng, least=2 if intent == "verify" else 1))
     count = talk.pictures
     if intent == "verify":
-        if count < 2:
-            return _about_tool(talk, rng, rng.choice([other for other in TOOL_OF if other != "verify"]))
         return _about_two(count, rng)
     tool = TOOL_OF[intent]
     everyone = range(1, count + 1)
@@ -300,10 +296,11 @@ def _about_two(count: int, rng: Random) -> _Asked:
 
 def _two_intents(talk: _Talk, rng: Random) -> _Asked:
     """Two matters in one question: the calls of the first, then those of the second."""
-    while True:
-        one, other = _intent(rng), _intent(rng)
-        if TOOL_OF[one] != TOOL_OF[other] and (talk.pictures > 1 or "verify" not in (one, other)):
-            break
+    one = other = _intent(rng)
+    while TOOL_OF[one] == TOOL_OF[other]:
+        other = _intent(rng)
+    one, other = rng.sample((one, other), 2)
+    talk.attach(_pictures(rng, least=2 if "verify" in (one, other) else 1))
     index = rng.randint(1, talk.pictures) if talk.pictures > 2 or rng.random() < 0.3 else None
     texts: list[str] = []
     calls: list[ToolCall] = []
@@ -341,7 +338,6 @@ def _need_picture_example(talk: _Talk, rng: Random) -> RoutingExample:
 def _follow_up_example(talk: _Talk, rng: Random) -> RoutingExample:
     if rng.random() < 0.15:
         _chat_before(talk, rng)
-    talk.attach(_pictures(rng))
     first = _about_tool(talk, rng)
     talk.ask(first.text)
     talk.answer(first.target)
