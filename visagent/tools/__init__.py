@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     TOOLS: tuple[Tool[Any], ...]
 
 _HOME = {
+    "spoof": ("visagent.tools.spoof.tool", "SPOOF"),
+    "expression": ("visagent.tools.expression.tool", "EXPRESSION"),
     "verify": ("visagent.tools.verify.tool", "VERIFY"),
     "faces": ("visagent.tools.faces.tool", "FACES"),
 }

@@ -1,0 +1,186 @@
+"""The tool `spoof`: is this a live face or a presentation attack, of which type, why, and where?
+
+Two voices judge the same face view: the specialist network with its calibrated score, and the vision-language model in
+its own words. Where they agree, that is the answer, and the words give the reasons. Where they disagree the answer is
+"unsure" and the summary says who says what; they are never averaged. Where there are no words the specialist decides.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from visagent.errors import EngineError
+from visagent.evidence import Box, Finding, ModelIdentity, Region, Score
+from visagent.tools.contract import ImageId, Tool, ToolContext, ToolInput
+from visagent.tools.spoof.specialist import PRESENT, Opinion, Specialist, load_specialist
+from visagent.tools.spoof.words import Verdict, Words, read_words
+from visagent.tools.subject import ChosenFace, FaceNumber, choose_face
+from visagent.vision.crop import View, take_view
+
+SPOOF_QUESTION: Final = "Is this a live face or a spoof? Why? Show me where."
+"""What the vision-language model is asked; visagent-nano is trained on these words."""
+
+SCREENING: Final = "Presentation-attack screening of one picture, not certified liveness."
+BUNDLED: Final = ("visagent-nano",)
+"""Vision-language models that were trained on simulated attacks, as the specialist was."""
+
+SILENCE: Final = Words(None, None, "")
+MOST_BOXES = 3
+MOST_CLUES = 5
+
+
+class SpoofInput(ToolInput):
+    """Which face of which picture."""
+
+    image: ImageId
+    face: FaceNumber = None
+
+
+@dataclass(frozen=True, slots=True)
+class Testimony:
+    """What the vision-language model said of the view.
+
+    Attributes:
+        words: Verdict, type and reasons.
+        boxes: Attacked areas in pixels of the picture.
+        identity: Which model it is; None if none was asked.
+        shortcoming: Why there is no verdict; None if there is one.
+    """
+
+    words: Words
+    boxes: tuple[Box, ...] = ()
+    identity: ModelIdentity | None = None
+    shortcoming: str | None = None
+
+
+def run_spoof(request: SpoofInput, context: ToolContext) -> Finding:
+    """Judge one face. Raises UnknownPicture, WeightsError."""
+    from visagent.tools.spoof.network import VIEW_SIDE
+
+    chosen = choose_face(request.image, request.face, context, "spoof")
+    if isinstance(chosen, Finding):
+        return chosen
+    specialist = context.models.get(load_specialist)
+    view = take_view(chosen.picture.rgb, chosen.face.box, size=VIEW_SIDE)
+    opinion = specialist.look(view.rgb)
+    testimony = _ask(context, view, chosen)
+    own: Verdict = "spoof" if opinion.is_spoof else "live"
+    answer = own if testimony.words.verdict in (None, own) else "unsure"
+    areas = _areas(chosen, view, opinion, testimony)
+    return Finding(
+        tool="spoof", answer=answer, summary=_summary(answer, chosen, opinion, testimony, areas),
+        images=(chosen.image_id,), scores=_scores(opinion, specialist), regions=(_face(chosen), *areas),
+        model=specialist.identity, caveats=_caveats(testimony))
+
+
+def _ask(context: ToolContext, view: View, chosen: ChosenFace) -> Testimony:
+    if not context.models.has_vision_language_model:
+        return Testimony(SILENCE, shortcoming="No language model was asked: the verdict is the specialist's alone.")
+    try:
+        model = context.models.vision_language_model()
+        look = model.look(SPOOF_QUESTION, [view.rgb])
+    except EngineError:
+        return Testimony(SILENCE, shortcoming="The language model failed: the verdict is the specialist's alone.")
+    words = read_words(look.text)
+    boxes = tuple(box for corners in look.boxes if (box := _in_picture(corners, view, chosen)))
+    shortcoming = None if words.verdict else ("The language model's words hold no clear verdict: this one is the "
+                                              "specialist's alone.")
+    return Testimony(words, boxes[:MOST_BOXES], model.identity, shortcoming)
+
+
+def _in_picture(corners: tuple[float, float, float, float], view: View, chosen: ChosenFace) -> Box | None:
+    """Corners in pixels of the view as a box of the picture, clipped to both; None if nothing is left."""
+    side = float(view.rgb.shape[0])
+    inside = _clipped(corners, side, side)
+    if inside is None:
+        return None
+    box = view.to_picture(inside)
+    return _clipped((box.x1, box.y1, box.x2, box.y2), float(chosen.picture.width), float(chosen.picture.height))
+
+
+def _clipped(corners: tuple[float, float, float, float], width: float, height: float) -> Box | None:
+    x1, x2 = (min(max(x, 0.0), width) for x in (corners[0], corners[2]))
+    y1, y2 = (min(max(y, 0.0), height) for y in (corners[1], corners[3]))
+    return Box(x1=x1, y1=y1, x2=x2, y2=y2) if x1 < x2 and y1 < y2 else None
+
+
+def _face(chosen: ChosenFace) -> Region:
+    return chosen.region("face" if chosen.count == 1 else chosen.name)
+
+
+def _areas(chosen: ChosenFace, view: View, opinion: Opinion, testimony: Testimony) -> tuple[Region, ...]:
+    """The attacked areas according to whoever says that it is a spoof, the language model's first."""
+    areas: list[Region] = []
+    if testimony.words.verdict == "spoof":
+        label = "attacked area" if opinion.is_spoof else "attacked area (language model)"
+        areas += [Region(label=label, image=chosen.image_id, box=box) for box in testimony.boxes]
+    if opinion.is_spoof and opinion.box is not None:
+        corners = opinion.box.x1, opinion.box.y1, opinion.box.x2, opinion.box.y2
+        if box := _in_picture(corners, view, chosen):
+            areas.append(Region(label="attacked area (specialist)", image=chosen.image_id, box=box))
+    return tuple(areas)
+
+
+def _scores(opinion: Opinion, specialist: Specialist) -> tuple[Score, ...]:
+    attack = Score(name="attack score", value=opinion.score, threshold=opinion.threshold,
+                   threshold_source=specialist.operating_point.source)
+    if not opinion.is_spoof:
+        return (attack,)
+    return (attack, *(Score(name=f"clue: {clue}", value=value, threshold=PRESENT,
+                            threshold_source="more likely present than not; fixed rule, not calibrated")
+                      for clue, value in list(opinion.clues.items())[:MOST_CLUES]))
+
+
+def _summary(answer: str, chosen: ChosenFace, opinion: Opinion, testimony: Testimony,
+             areas: tuple[Region, ...]) -> str:
+    score, threshold = _distinct(opinion.score, opinion.threshold)
+    where = f"Face at {chosen.face.box} in {chosen.image_id}."
+    whom = "" if chosen.count == 1 else f" ({chosen.name})"
+    if answer == "unsure":
+        own, said = ("spoof", "live") if opinion.is_spoof else ("live", "spoof")
+        return (f"Unsure{whom}: the specialist says {own} (attack score {score}, threshold {threshold}), the language "
+                f"model says {said}. {where}")
+    held = f"Attack score {score}, threshold {threshold} (higher means attack)."
+    reasons = testimony.words.reasons if testimony.words.verdict else ""
+    if answer == "live":
+        return " ".join(filter(None, (f"Live{whom}.", reasons, held, where)))
+    if not reasons and opinion.clues:
+        reasons = f"The specialist sees {_listed(list(opinion.clues)[:3])}."
+    if areas:
+        where = f"Attacked area {areas[0].box} in {chosen.image_id}."
+    return " ".join(filter(None, (f"Spoof{whom}: {_types(opinion, testimony.words)}.", reasons, held, where)))
+
+
+def _types(opinion: Opinion, words: Words) -> str:
+    if words.attack in (None, opinion.attack):
+        return f"{opinion.attack} attack"
+    return f"{words.attack} attack by the language model, {opinion.attack} attack by the specialist"
+
+
+def _distinct(value: float, other: float) -> tuple[str, str]:
+    """Both with as many decimals, from two on, as show which one is the bigger."""
+    for decimals in range(2, 7):
+        texts = f"{value:.{decimals}f}", f"{other:.{decimals}f}"
+        if texts[0] != texts[1]:
+            break
+    return texts
+
+
+def _listed(words: list[str]) -> str:
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+def _caveats(testimony: Testimony) -> tuple[str, ...]:
+    bundled = testimony.identity is not None and testimony.identity.id in BUNDLED
+    simulated = f"The {'models were' if bundled else 'specialist was'} trained on simulated attacks."
+    return tuple(filter(None, (testimony.shortcoming, SCREENING, simulated)))
+
+
+SPOOF = Tool(
+    name="spoof",
+    description="Says whether a face is live or a spoof (a presentation attack: print, replay, mask ...), of which "
+                "type, why, and which area is attacked.",
+    input_model=SpoofInput,
+    run=run_spoof,
+)
