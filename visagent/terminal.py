@@ -167,13 +167,17 @@ def outcome(finding: Finding) -> str:
 
 
 def _score_table(finding: Finding) -> Table:
-    table = _table("score", "value", "threshold", "counts", "reached", "model", right=("value", "threshold"))
+    # The finding's own model stands below the table; a column for it only where a score comes from another.
+    models = ("model",) if any(score.model for score in finding.scores) else ()
+    table = _table("score", "value", "threshold", "counts", "reached", *models, right=("value", "threshold"))
     for score in finding.scores:
         decides = score.threshold is not None
-        table.add_row(
-            Text(clean(score.name)), f"{score.value:.3f}", f"{score.threshold:.3f}" if decides else "-",
-            _COUNTS[score.direction] if decides else _direction(score), _reached(score),
-            Text(clean(score.model or (finding.model.id if finding.model else "-"))))
+        cells: list[str | Text] = [
+            Text(clean(score.name)), _value(score), f"{score.threshold:.3f}" if decides else "-",
+            _COUNTS[score.direction] if decides else _direction(score), _reached(score)]
+        if models:
+            cells.append(Text(clean(score.model or (finding.model.id if finding.model else "-"))))
+        table.add_row(*cells)
     return table
 
 
@@ -189,7 +193,7 @@ def _table(*headings: str, right: tuple[str, ...]) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
     for heading in headings:
         table.add_column(Text(heading), justify="right" if heading in right else "left",
-                         no_wrap=heading not in ("score", "model", "region"))
+                         no_wrap=heading not in ("score", "model", "region"), overflow="fold")
     return table
 
 
@@ -199,6 +203,11 @@ def _print_table(console: Console, table: Table) -> None:
     # Without the spaces that fill the last column: they would follow every line into a file or a clipboard.
     for line in captured.get().splitlines():
         console.print(Text.from_ansi(line.rstrip()))
+
+
+def _value(score: Score) -> str:
+    counted = score.threshold is None and score.value.is_integer()
+    return f"{score.value:.0f}" if counted else f"{score.value:.3f}"
 
 
 def _direction(score: Score) -> str:
