@@ -73,7 +73,7 @@ def test_aligned_crops_are_found(data_folder: Path, specialists: Models, name: s
     parquet = pytest.importorskip("pyarrow.parquet")
     files = parquet.read_table(data_folder / f"{name}.parquet", columns=["image"])["image"]
     detector = specialists.get(load_face_detector)
-    rows = random.Random(7).sample(range(len(files)), 30)
+    rows = random.Random(7).sample(range(len(files)), 15)
     missed = [row for row in rows
               if not detect_faces(load_picture(io.BytesIO(files[row]["bytes"].as_py())).rgb, detector)]
-    assert len(missed) <= 1
+    assert not missed
