@@ -5,7 +5,9 @@ from __future__ import annotations
 from importlib.resources import files
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from visagent.errors import WeightsError
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -86,6 +88,10 @@ class Calibration(_Part):
 
 
 def load_calibration() -> Calibration:
-    """Read the calibration that ships with the tool; give it to `Models.get`."""
-    return Calibration.model_validate_json(
-        files("visagent.tools.verify").joinpath("calibration.json").read_text(encoding="utf-8"))
+    """Read the calibration that ships with the tool; give it to `Models.get`. Raises WeightsError."""
+    try:
+        text = files("visagent.tools.verify").joinpath("calibration.json").read_text(encoding="utf-8")
+        return Calibration.model_validate_json(text)
+    except (OSError, ValidationError):
+        raise WeightsError("The calibration of the tool 'verify' is missing or damaged; install visagent anew, or run "
+                           "python -m visagent.evaluation.verify_calibration.") from None
