@@ -65,7 +65,7 @@ def glow(request: GlowInput, context: ToolContext) -> Finding:
     region = Region(label="glow", image=request.image, box=Box(x1=5, y1=6, x2=30, y2=35), score=0.5)
     return Finding(tool="glow", answer=answer, summary=f"The picture is {answer}, {request.mode}, {request.twice}.",
                    images=(request.image,), scores=(score, Score(name="distance", value=0.25,
-                                                                direction=Direction.lower)),
+                                                                direction=Direction.LOWER)),
                    regions=(region,), model=ModelIdentity(id="glow-net", digest="0123456789abcdef"),
                    caveats=("It only sees light.",))
 

@@ -82,8 +82,8 @@ def test_a_threshold_says_where_it_comes_from() -> None:
 
 
 @pytest.mark.parametrize(("direction", "value", "passes"), [
-    (Direction.higher, 0.5, True), (Direction.higher, 0.49, False),
-    (Direction.lower, 0.5, True), (Direction.lower, 0.51, False),
+    (Direction.HIGHER, 0.5, True), (Direction.HIGHER, 0.49, False),
+    (Direction.LOWER, 0.5, True), (Direction.LOWER, 0.51, False),
 ])
 def test_the_threshold_itself_passes(direction: Direction, value: float, passes: bool) -> None:
     score = Score(name="s", value=value, direction=direction, threshold=0.5, threshold_source="test")

@@ -33,8 +33,8 @@ class State(StrEnum):
 class Direction(StrEnum):
     """How a score is read: which side of its threshold speaks for `Score.name`."""
 
-    higher = "higher"
-    lower = "lower"
+    HIGHER = "higher"
+    LOWER = "lower"  # upper case: str.lower is a method
 
 
 class Box(_Frozen):
@@ -73,7 +73,7 @@ class Score(_Frozen):
 
     name: str
     value: Number
-    direction: Direction = Direction.higher
+    direction: Direction = Direction.HIGHER
     threshold: Number | None = None
     threshold_source: str | None = None
     model: str | None = None
@@ -89,7 +89,7 @@ class Score(_Frozen):
         """Whether the value is on the speaking side of its threshold (inclusive); null without a threshold."""
         if self.threshold is None:
             return None
-        if self.direction is Direction.higher:
+        if self.direction is Direction.HIGHER:
             return self.value >= self.threshold
         return self.value <= self.threshold
 

@@ -24,7 +24,7 @@ from visagent.media import PictureStore
 MAX_WIDTH = 100
 MAX_REGIONS = 12
 _KEPT = {"\n", "\t", "\u200c", "\u200d"}  # the joiners are spelling in Persian and Hindi
-_COUNTS = {Direction.higher: "at or above", Direction.lower: "at or below"}
+_COUNTS = {Direction.HIGHER: "at or above", Direction.LOWER: "at or below"}
 
 
 def clean(text: str) -> str:
@@ -211,7 +211,7 @@ def _value(score: Score) -> str:
 
 
 def _direction(score: Score) -> str:
-    return "more if higher" if score.direction is Direction.higher else "more if lower"
+    return "more if higher" if score.direction is Direction.HIGHER else "more if lower"
 
 
 def _reached(score: Score) -> str:

@@ -36,7 +36,7 @@ def run_verify(request: VerifyInput, context: ToolContext) -> Finding:
     distance = descriptor_distance(*(describe(face.picture.rgb, face.face, network) for face in chosen))
     calibration = context.models.get(load_calibration)
     answer = _answer(distance, calibration)
-    score = Score(name="descriptor distance", value=distance, direction=Direction.lower,
+    score = Score(name="descriptor distance", value=distance, direction=Direction.LOWER,
                   threshold=calibration.threshold, threshold_source=calibration.source)
     return Finding(
         tool="verify", answer=answer, summary=_summary(answer, distance, one, other, calibration), images=images,

@@ -1,0 +1,128 @@
+"""Simulated attacks: labelled truly, reproducible, and given away by physics, not by file statistics."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from sklearn.metrics import roc_auc_score
+
+from visagent.datasets import attacks, camera
+from visagent.datasets.attacks import ATTACK_TYPES, CLUES, LOCALISED, SCENE_SIDE
+
+
+@pytest.fixture(scope="module")
+def faces() -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+    """The portrait cropped to its face as a scene, a mirrored 'other person', and plausible landmarks."""
+    from skimage.data import astronaut
+
+    scene = attacks.scene_of(astronaut()[60:210, 150:300])
+    return scene, np.ascontiguousarray(scene[:, ::-1]), _landmarks()
+
+
+def _landmarks() -> NDArray[np.float32]:
+    """A frontal face of 68 points in the middle of a scene."""
+    side = SCENE_SIDE
+    points = np.zeros((68, 2), np.float32)
+    turn = np.linspace(np.pi, 0, 17)
+    points[:17] = np.stack([0.5 + 0.4 * np.cos(turn), 0.5 + 0.45 * np.sin(turn)], 1)
+    points[17:27] = np.stack([np.linspace(0.2, 0.8, 10), np.full(10, 0.3)], 1)
+    points[27:36] = np.stack([np.full(9, 0.5), np.linspace(0.4, 0.62, 9)], 1)
+    for start, x in ((36, 0.33), (42, 0.67)):
+        turn = np.linspace(0, 2 * np.pi, 6, endpoint=False)
+        points[start:start + 6] = np.stack([x + 0.07 * np.cos(turn), 0.4 + 0.03 * np.sin(turn)], 1)
+    turn = np.linspace(0, 2 * np.pi, 20, endpoint=False)
+    points[48:] = np.stack([0.5 + 0.13 * np.cos(turn), 0.75 + 0.05 * np.sin(turn)], 1)
+    return points * side
+
+
+def _attack(kind: str, faces: tuple[NDArray[np.float32], ...], seed: int) -> attacks.Presentation:
+    scene, other, points = faces
+    mirrored = points * [-1, 1] + [SCENE_SIDE, 0]
+    return attacks.present_attack(kind, scene, points, other, mirrored.astype(np.float32), np.random.default_rng(seed))
+
+
+@pytest.mark.parametrize("kind", ATTACK_TYPES)
+def test_an_attack_carries_its_type_box_and_clues(kind: str, faces: tuple[NDArray[np.float32], ...]) -> None:
+    for seed in range(8):
+        shown = _attack(kind, faces, seed)
+        assert shown.attack == kind
+        assert shown.clues and set(shown.clues) <= set(CLUES)
+        assert shown.box is not None
+        x1, y1, x2, y2 = shown.box
+        assert 0 <= x1 < x2 <= SCENE_SIDE and 0 <= y1 < y2 <= SCENE_SIDE
+        assert shown.scene.shape == (SCENE_SIDE, SCENE_SIDE, 3) and np.isfinite(shown.scene).all()
+
+
+@pytest.mark.parametrize("kind", LOCALISED)
+def test_a_localised_attack_changes_its_box_and_little_else(kind: str, faces: tuple[NDArray[np.float32], ...]) -> None:
+    shown = _attack(kind, faces, 3)
+    assert shown.box is not None
+    x1, y1, x2, y2 = (round(v) for v in shown.box)
+    change = np.abs(shown.scene - faces[0]).mean(-1)
+    inside = np.zeros(change.shape, bool)
+    inside[y1:y2, x1:x2] = True
+    assert change[inside].mean() > 2 * np.median(change[~inside])
+    assert inside.mean() < 0.65
+
+
+def test_the_eye_attack_is_above_the_mouth_attack(faces: tuple[NDArray[np.float32], ...]) -> None:
+    eye, mouth = _attack("partial eye", faces, 1).box, _attack("partial mouth", faces, 1).box
+    assert eye is not None and mouth is not None
+    assert (eye[1] + eye[3]) / 2 < (mouth[1] + mouth[3]) / 2
+
+
+def test_a_live_presentation_has_no_attack_label(faces: tuple[NDArray[np.float32], ...]) -> None:
+    shown = attacks.present_live(faces[0], faces[1], np.random.default_rng(0))
+    assert (shown.attack, shown.box, shown.clues) == (None, None, ())
+
+
+@pytest.mark.parametrize("kind", ATTACK_TYPES)
+def test_the_same_seed_gives_the_same_picture(kind: str, faces: tuple[NDArray[np.float32], ...]) -> None:
+    first, second, third = _attack(kind, faces, 5), _attack(kind, faces, 5), _attack(kind, faces, 6)
+    assert np.array_equal(first.scene, second.scene) and first.clues == second.clues
+    assert not np.array_equal(first.scene, third.scene)
+
+
+def test_the_camera_carries_the_box_along() -> None:
+    """A bright square on dark ground is still inside its box after the camera has turned, zoomed and mirrored it."""
+    scene = np.full((SCENE_SIDE, SCENE_SIDE, 3), 40, np.float32)
+    scene[60:120, 150:230] = 220
+    for seed in range(12):
+        shot = camera.take(scene, np.random.default_rng(seed), size=192, box=(150, 60, 230, 120))
+        assert shot.rgb.shape == (192, 192, 3) and shot.rgb.dtype == np.uint8
+        assert shot.box is not None
+        x1, y1, x2, y2 = (round(v) for v in shot.box)
+        gray = cv2.cvtColor(shot.rgb, cv2.COLOR_RGB2GRAY)
+        bright = gray > (int(gray.min()) + int(gray.max())) / 2
+        assert bright[y1:y2, x1:x2].sum() > 0.9 * bright.sum()
+
+
+def test_the_camera_is_deterministic(faces: tuple[NDArray[np.float32], ...]) -> None:
+    shots = [camera.take(faces[0], np.random.default_rng(seed), size=192).rgb for seed in (1, 1, 2)]
+    assert np.array_equal(shots[0], shots[1]) and not np.array_equal(shots[0], shots[2])
+
+
+def test_gray_sources_stay_nearly_gray(faces: tuple[NDArray[np.float32], ...]) -> None:
+    for seed in range(6):
+        rgb = camera.take(faces[0], np.random.default_rng(seed), size=192, gray=True).rgb.astype(np.int16)
+        assert np.abs(rgb - rgb.mean(-1, keepdims=True)).mean() < 14
+
+
+@pytest.mark.slow
+def test_brightness_and_sharpness_alone_do_not_tell_attack_from_live(faces: tuple[NDArray[np.float32], ...]) -> None:
+    """The shortcut check in small: 240 shots of one face, hence wide limits; docs/measured.md has the real one."""
+    rng = np.random.default_rng(0)
+    brightness, sharpness, attacked = [], [], []
+    for number in range(240):
+        if number % 2:
+            shown = _attack(str(rng.choice(ATTACK_TYPES)), faces, number)
+        else:
+            shown = attacks.present_live(faces[0], faces[1], np.random.default_rng(number))
+        gray = cv2.cvtColor(camera.take(shown.scene, rng, size=192).rgb, cv2.COLOR_RGB2GRAY).astype(np.float32)
+        brightness.append(gray.mean())
+        sharpness.append(cv2.Laplacian(gray, cv2.CV_32F).var())
+        attacked.append(number % 2)
+    assert 0.4 < roc_auc_score(attacked, brightness) < 0.6
+    assert 0.38 < roc_auc_score(attacked, sharpness) < 0.66

@@ -1,0 +1,233 @@
+"""The training recipes on a handful of pictures: they learn, stop, go on, and save what the product loads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from random import Random
+
+import numpy as np
+import pyarrow as arrow
+import pyarrow.parquet as parquet
+import pytest
+import torch
+from PIL import Image
+
+from visagent.datasets.attacks import ATTACK_TYPES, CLUES
+from visagent.datasets.nano_examples import SPOOF_QUESTION, SpoofLabel, look_messages, spoof_answer
+from visagent.errors import PictureError
+from visagent.finetune.checkpoint import load_checkpoint, save_checkpoint
+from visagent.finetune.expression_teacher import ExpressionTeacher, augment, normalise
+from visagent.finetune.nano import Curriculum, make_corpus, pixels_of, save_nano, training_loss
+from visagent.finetune.nano_model import (
+    GRID,
+    TOKENS_PER_VIEW,
+    build_nano,
+    build_processor,
+    build_tower,
+    sine_cosine_positions,
+    train_tokenizer,
+    wave_filters,
+)
+from visagent.finetune.spoof_specialist import training_loss as specialist_loss
+from visagent.finetune.views import ViewSet, open_views
+from visagent.finetune.vision_tower import Teachers, TowerWithHeads
+from visagent.finetune.vision_tower import training_loss as tower_loss
+from visagent.tools.spoof.network import SpoofNetwork, Vocabulary, as_input, load_network, save_network
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def views(tmp_path_factory: pytest.TempPathFactory) -> ViewSet:
+    """Sixteen views in one shard: live ones of noise, attacked ones with a bright square."""
+    folder = tmp_path_factory.mktemp("views")
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(60, 120, (16, 192, 192, 3)).astype(np.uint8)
+    rows = []
+    for number in range(16):
+        attacked = number % 2 == 1
+        if attacked:
+            pixels[number, 48:96, 32:128] = 230
+        rows.append({"attack": ATTACK_TYPES[0] if attacked else None,
+                     "box": [32.0, 48.0, 128.0, 96.0] if attacked else None,
+                     "clues": [CLUES[0]] if attacked else [], "source": "lfw", "key": f"person {number}"})
+    np.save(folder / "views-000.npy", pixels)
+    parquet.write_table(arrow.Table.from_pylist(rows), folder / "labels-000.parquet")
+    return open_views(folder)
+
+
+@pytest.fixture(scope="module")
+def curriculum(views: ViewSet) -> Curriculum:
+    tokenizer = train_tokenizer(make_corpus(150, 0), words=900)
+    gray = np.random.default_rng(0).integers(0, 255, (5, 48, 48)).astype(np.uint8)
+    votes = np.eye(8, dtype=np.float32)[:5]
+    return Curriculum(tokenizer, views, gray, votes, np.full((8, 8), 1 / 8, np.float32))
+
+
+def test_views_are_read_as_written(views: ViewSet) -> None:
+    assert len(views) == 16
+    assert views.kinds.tolist() == [0, 1] * 8
+    assert views.clues[1].sum() == 1 and views.clues[0].sum() == 0
+    assert views.pictures(np.array([1, 3])).shape == (2, 192, 192, 3)
+
+
+def test_masks_cover_the_box_exactly(views: ViewSet) -> None:
+    mask = views.masks(np.array([1]), 12)[0]
+    assert mask[3:6, 2:8].min() == 1
+    assert mask.sum() == pytest.approx(18)
+
+
+def test_missing_views_are_a_clear_error(tmp_path: Path) -> None:
+    with pytest.raises(PictureError, match="spoof_views"):
+        open_views(tmp_path)
+
+
+def test_the_specialist_learns_and_is_saved_whole(views: ViewSet, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    network = SpoofNetwork(Vocabulary(ATTACK_TYPES, CLUES), width=4)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=5e-3)
+    losses = []
+    for step in range(25):
+        loss = specialist_loss(network, views, np.arange(16), np.random.default_rng(step), CPU)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert np.mean(losses[-5:]) < 0.6 * losses[0]
+    full = SpoofNetwork(Vocabulary(ATTACK_TYPES, CLUES)).eval()
+    save_network(full, tmp_path)
+    inputs = as_input(views.pictures(np.arange(4)))
+    with torch.inference_mode():
+        assert torch.allclose(load_network(tmp_path)(inputs).attack_score, full(inputs).attack_score, atol=0.02)
+
+
+def test_attack_score_is_the_log_odds_of_not_live(views: ViewSet) -> None:
+    network = SpoofNetwork(Vocabulary(ATTACK_TYPES, CLUES), width=4).eval()
+    with torch.inference_mode():
+        output = network(as_input(views.pictures(np.arange(4))))
+    live = output.types.softmax(1)[:, 0]
+    assert torch.allclose(output.attack_score, torch.log((1 - live) / live), atol=1e-4)
+
+
+def test_positions_are_all_different() -> None:
+    positions = sine_cosine_positions(GRID, 256)
+    assert positions.shape == (144, 256)
+    apart = torch.cdist(positions, positions) + torch.eye(144) * 9
+    assert apart.min() > 0.5
+
+
+def test_wave_filters_have_no_duplicates_and_see_fine_stripes() -> None:
+    bank = wave_filters(256).flatten(1)
+    bank = bank / bank.norm(dim=1, keepdim=True)
+    assert (bank @ bank.T - torch.eye(256)).max() < 0.999
+    x = torch.arange(16) + 0.5
+    stripes = torch.cos(2 * torch.pi * x / 2.9).expand(3, 16, 16).flatten()
+    assert (bank @ stripes).abs().max() > 3 * (bank[:48] @ stripes).abs().median()
+
+
+def test_the_tower_takes_one_step_down(views: ViewSet) -> None:
+    torch.manual_seed(0)
+    model = TowerWithHeads(build_tower(views.pictures(np.arange(16))), 128, 192)
+    teachers = Teachers(SpoofNetwork(Vocabulary(ATTACK_TYPES, CLUES)).eval(), ExpressionTeacher().eval())
+    gray = np.random.default_rng(0).integers(0, 255, (4, 48, 48)).astype(np.uint8)
+    votes = torch.eye(8)[:4]
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-4)
+    losses = []
+    for drop in (0.5, 0.5, 0.5, 0.0):
+        loss = tower_loss(model, teachers, views, np.arange(4), gray, votes, np.random.default_rng(0), drop=drop,
+                          device=CPU)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[2] < losses[0]
+    assert np.isfinite(losses).all()
+
+
+def test_expression_pictures_are_normalised_and_augmented_reproducibly() -> None:
+    gray = np.random.default_rng(0).integers(0, 255, (3, 48, 48)).astype(np.uint8)
+    normal = normalise(gray)
+    assert normal.shape == (3, 1, 48, 48) and normal.mean((1, 2, 3)).abs().max() < 1e-4
+    once, again = (augment(gray, np.random.default_rng(1)) for _ in range(2))
+    assert np.array_equal(once, again) and not np.array_equal(once, gray)
+
+
+@pytest.mark.parametrize(("intent", "expected"), [
+    ("spoof.verdict", "Spoof: print attack."),
+    ("spoof.full", "Spoof: print attack. I see halftone dots and bent paper. Attacked area: [100, 200, 500, 1000]."),
+    ("spoof.where", "Spoof: print attack. Attacked area: [100, 200, 500, 1000]."),
+])
+def test_spoof_answers_hold_what_is_in_the_label(intent: str, expected: str) -> None:
+    label = SpoofLabel("print", ("halftone dots", "bent paper"), (0.1, 0.2, 0.5, 1.0))
+    assert spoof_answer(label, intent) == expected
+
+
+def test_examples_are_reproducible_and_end_with_the_answer(curriculum: Curriculum) -> None:
+    for seed in range(40):
+        example = curriculum.example(Random(seed))
+        assert example == curriculum.example(Random(seed))
+        text = curriculum._tokenizer.decode(example.ids[example.answer_from:])
+        assert text.endswith("<|im_end|>") and "<image>" not in text
+        places = example.ids.count(curriculum._tokenizer.convert_tokens_to_ids("<image>"))
+        assert places == TOKENS_PER_VIEW * len(example.pictures)
+
+
+def test_nano_learns_saves_and_loads_as_a_stock_model(curriculum: Curriculum, views: ViewSet, tmp_path: Path) -> None:
+    """What training feeds is exactly what the stock processor makes, and the saved folder gives the same loss."""
+    from transformers import AutoModelForImageTextToText, AutoProcessor
+
+    torch.manual_seed(0)
+    tokenizer = curriculum._tokenizer
+    nano = build_nano(tokenizer)
+    gray = curriculum._gray
+    batch = [curriculum.example(Random(seed)) for seed in range(4)]
+    pixels = pixels_of(batch, views, gray, np.random.default_rng(0))
+    optimizer = torch.optim.AdamW(nano.parameters(), lr=2e-3)
+    losses = []
+    for _ in range(6):
+        loss = training_loss(nano, batch, pixels, tokenizer.pad_token_id, CPU)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.7 * losses[0]
+    checkpoint = tmp_path / "checkpoint.safetensors"
+    save_checkpoint(checkpoint, nano, optimizer, 6)
+    fresh = build_nano(tokenizer)
+    fresh_optimizer = torch.optim.AdamW(fresh.parameters(), lr=2e-3)
+    assert load_checkpoint(checkpoint, fresh, fresh_optimizer) == 6
+    for model, optim in ((nano, optimizer), (fresh, fresh_optimizer)):
+        training_loss(model, batch, pixels, tokenizer.pad_token_id, CPU).backward()
+        optim.step()
+    assert torch.allclose(nano.lm_head.weight, fresh.lm_head.weight, atol=1e-5)
+
+    save_nano(nano, tokenizer, tmp_path / "nano")
+    processor = AutoProcessor.from_pretrained(tmp_path / "nano")
+    loaded = AutoModelForImageTextToText.from_pretrained(tmp_path / "nano", dtype=torch.float32)
+    picture = Image.fromarray(views.pictures(np.array([1]))[0])
+    messages = look_messages(SPOOF_QUESTION)
+    prompt = processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+    inputs = processor(text=prompt, images=[picture], return_tensors="pt")
+    ours = curriculum._tokenise(messages, "Live.", (("view", 1),), tools=False)
+    assert inputs.input_ids[0].tolist() == list(ours.ids[:ours.answer_from])
+    assert torch.equal(inputs.pixel_values[0, 0], as_input(np.asarray(picture)[None])[0])
+    with torch.inference_mode():
+        stock = loaded(**inputs).logits[0, -1].log_softmax(0)[ours.ids[ours.answer_from]]
+    assert torch.isfinite(stock)
+    assert (tmp_path / "nano" / "model.safetensors").stat().st_size < 40e6
+
+
+def test_the_processor_adds_no_token(curriculum: Curriculum) -> None:
+    size = len(curriculum._tokenizer)
+    build_processor(curriculum._tokenizer)
+    assert len(curriculum._tokenizer) == size
+
+
+def test_the_chat_template_lists_tools_only_when_offered(curriculum: Curriculum) -> None:
+    messages = [{"role": "system", "content": "S"}, {"role": "user", "content": "Q"}]
+    tool = {"type": "function", "function": {"name": "spoof", "description": "", "parameters": {}}}
+    bare = curriculum._tokenizer.apply_chat_template(messages, tokenize=False)
+    offered = curriculum._tokenizer.apply_chat_template(messages, tools=[tool], tokenize=False)
+    assert bare == "<|im_start|>user\nQ<|im_end|>\n"
+    assert offered == "<|im_start|>system\nS\ntools: spoof<|im_end|>\n<|im_start|>user\nQ<|im_end|>\n"
+

@@ -1,0 +1,330 @@
+"""Teach visagent-nano to answer and to call tools, on the trained vision tower.
+
+    python -m visagent.finetune.nano --views runs/views --data ../shared/data --teacher runs/expression-teacher \
+        --tower runs/vision-tower --out runs/nano
+
+Three kinds of examples: questions about a face view (live or attacked) answered from its labels, expression questions
+(FER+ pictures with the annotators' votes, live views with the teacher's), and conversations with tool calls. The tower
+stays frozen until the last part of the training. Only the answer's tokens are in the loss. Batches hold examples of
+like length. Checkpoints every few minutes; run again with the same folder to go on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import TypeAlias
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load_file
+from torch import nn
+from tqdm import tqdm
+from transformers import Idefics3ForConditionalGeneration, PreTrainedTokenizerFast
+
+from visagent.datasets.attacks import ATTACK_TYPES, CLUES
+from visagent.datasets.nano_examples import (
+    SpoofLabel,
+    expression_question,
+    look_messages,
+    spoof_answer,
+    spoof_question,
+)
+from visagent.datasets.routing import RoutingExample, sample_text_example
+from visagent.datasets.sources import EXPRESSIONS
+from visagent.finetune.checkpoint import load_checkpoint, save_checkpoint
+from visagent.finetune.expression_teacher import SIDE, ExpressionTeacher, normalise, read
+from visagent.finetune.nano_model import (
+    GRID,
+    TOKENS_PER_VIEW,
+    VIEW_SIDE,
+    build_nano,
+    build_processor,
+    train_tokenizer,
+)
+from visagent.finetune.views import ViewSet, open_views
+from visagent.finetune.vision_tower import enlarge
+from visagent.tools.spoof.network import as_input
+
+Picture: TypeAlias = tuple[str, int]
+"""Where a picture comes from: ("view", number) or ("ferplus", number)."""
+
+TOOL_NAMES = ("spoof", "expression", "verify", "faces")
+SYSTEM = "You answer questions about faces in pictures."
+SHARES = {"spoof": 0.34, "expression": 0.26, "text": 0.40}
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One tokenised conversation: ids, where the answer begins, and its pictures in order."""
+
+    ids: tuple[int, ...]
+    answer_from: int
+    pictures: tuple[Picture, ...]
+
+
+class Curriculum:
+    """Draws examples; the same seed and number give the same example."""
+
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerFast,
+        views: ViewSet,
+        gray: NDArray[np.uint8],
+        votes: NDArray[np.float32],
+        live_expressions: NDArray[np.float32],
+    ) -> None:
+        self._tokenizer = tokenizer
+        self._views = views
+        self._gray = gray
+        self._votes = votes
+        self._live = np.flatnonzero(views.kinds == 0)
+        self._live_expressions = live_expressions
+        self._tools = [
+            {"type": "function", "function": {"name": name, "description": "", "parameters": {}}}
+            for name in TOOL_NAMES
+        ]
+
+    def example(self, rng: Random) -> Example:
+        """One example of the mix `SHARES`."""
+        kind = rng.choices(list(SHARES), list(SHARES.values()))[0]
+        if kind == "spoof":
+            return self._spoof(rng)
+        return self._expression(rng) if kind == "expression" else self._text(sample_text_example(rng), rng)
+
+    def batches(self, seed: int, size: int, pool: int = 48) -> Iterator[list[Example]]:
+        """Endless batches of like length."""
+        number = 0
+        while True:
+            rng = Random(f"{seed}-{number}")
+            drawn = sorted((self.example(rng) for _ in range(size * pool)), key=lambda example: len(example.ids))
+            batches = [drawn[start : start + size] for start in range(0, len(drawn), size)]
+            rng.shuffle(batches)
+            yield from batches
+            number += 1
+
+    def _spoof(self, rng: Random) -> Example:
+        number = rng.randrange(len(self._views))
+        question, intent = spoof_question(rng)
+        answer = spoof_answer(label_of(self._views, number), intent)
+        return self._tokenise(look_messages(question), answer, (("view", number),), tools=False)
+
+    def _expression(self, rng: Random) -> Example:
+        if rng.random() < 0.65:
+            number = rng.randrange(len(self._gray))
+            source, shares = "ferplus", self._votes[number]
+        else:
+            row = rng.randrange(len(self._live))
+            number, source, shares = int(self._live[row]), "view", self._live_expressions[row]
+        # Drawn in proportion to the (sharpened) votes: then the answer's log-likelihood is a probability.
+        weights = shares.astype(np.float64) ** 1.5
+        answer = rng.choices(EXPRESSIONS, list(weights))[0]
+        return self._tokenise(look_messages(expression_question(rng)), answer, ((source, number),), tools=False)
+
+    def _text(self, drawn: RoutingExample, rng: Random) -> Example:
+        chat = drawn.chat()
+        pictures = tuple(("view", rng.randrange(len(self._views))) for _ in range(drawn.pictures))
+        last = self._tokenizer.apply_chat_template(
+            [{"role": "system", "content": SYSTEM}, *chat], tools=self._tools, tokenize=False
+        )
+        return self._encode(str(last), pictures)
+
+    def _tokenise(
+        self, messages: list[dict[str, object]], answer: str, pictures: tuple[Picture, ...], *, tools: bool
+    ) -> Example:
+        chat = [*messages, {"role": "assistant", "content": answer}]
+        return self._encode(
+            str(self._tokenizer.apply_chat_template(chat, tools=self._tools if tools else None, tokenize=False)),
+            pictures,
+        )
+
+    def _encode(self, text: str, pictures: tuple[Picture, ...]) -> Example:
+        prompt, answer = text.rstrip("\n").rsplit("<|im_start|>assistant\n", 1)
+        prompt_ids = self._tokenizer.encode(expand_pictures(prompt) + "<|im_start|>assistant\n")
+        return Example((*prompt_ids, *self._tokenizer.encode(answer)), len(prompt_ids), pictures)
+
+
+def expand_pictures(text: str) -> str:
+    """A rendered prompt with each picture's place written out, as the stock processor does it."""
+    place = "<fake_token_around_image><global-img>" + "<image>" * TOKENS_PER_VIEW + "<fake_token_around_image>"
+    return text.replace("<image>", place)
+
+
+def label_of(views: ViewSet, number: int) -> SpoofLabel:
+    """What is known of one view."""
+    kind = int(views.kinds[number])
+    if kind == 0:
+        return SpoofLabel(None, (), None)
+    x1, y1, x2, y2 = (float(value) / VIEW_SIDE for value in views.boxes[number])
+    clues = tuple(clue for clue, present in zip(CLUES, views.clues[number], strict=True) if present)
+    return SpoofLabel(ATTACK_TYPES[kind - 1], clues, (x1, y1, x2, y2))
+
+
+def pixels_of(batch: list[Example], views: ViewSet, gray: NDArray[np.uint8], rng: np.random.Generator) -> torch.Tensor:
+    """All pictures of a batch, one after the other, float32 `[P, 3, 192, 192]`."""
+    pictures = [picture for example in batch for picture in example.pictures]
+    out = np.empty((len(pictures), VIEW_SIDE, VIEW_SIDE, 3), np.uint8)
+    for index, (source, number) in enumerate(pictures):
+        if source == "view":
+            out[index] = views.pictures(np.array([number]))[0]
+        else:
+            out[index] = enlarge(gray[number : number + 1], rng)[0]
+    return as_input(out)
+
+
+def training_loss(
+    nano: Idefics3ForConditionalGeneration, batch: list[Example], pixels: torch.Tensor, pad: int, device: torch.device
+) -> torch.Tensor:
+    """Cross-entropy of the answers' tokens, each weighted by one over the square root of its answer's length.
+
+    A plain mean over tokens would be all about long, easy answers; a mean over answers would drown the first word of a
+    long one, which decides everything after it.
+    """
+    length = max(len(example.ids) for example in batch)
+    ids = torch.full((len(batch), length), pad)
+    target = torch.full((len(batch), length), -100)
+    weight = torch.zeros(len(batch), length)
+    for row, example in enumerate(batch):
+        ids[row, : len(example.ids)] = torch.tensor(example.ids)
+        target[row, example.answer_from : len(example.ids)] = torch.tensor(example.ids[example.answer_from :])
+        weight[row, example.answer_from : len(example.ids)] = (len(example.ids) - example.answer_from) ** -0.5
+    ids, target = ids.to(device), target.to(device)
+    with torch.autocast(device.type, torch.bfloat16):
+        embedded = nano.model.text_model.get_input_embeddings()(ids)
+        if len(pixels):
+            everywhere = torch.ones(len(pixels), GRID, GRID, dtype=torch.bool, device=device)
+            seen = nano.model.vision_model(pixel_values=pixels.to(device), patch_attention_mask=everywhere)
+            tokens = nano.model.connector(seen.last_hidden_state)
+            embedded = embedded.masked_scatter(
+                (ids == nano.config.image_token_id)[..., None], tokens.flatten(0, 1).to(embedded.dtype)
+            )
+        # Right padding: what comes after an answer cannot be seen by it, so no attention mask is needed.
+        hidden = nano.model.text_model(inputs_embeds=embedded, use_cache=False).last_hidden_state
+        wanted = target[:, 1:] != -100
+        logits = nano.lm_head(hidden[:, :-1][wanted])
+    losses = nn.functional.cross_entropy(logits.float(), target[:, 1:][wanted], reduction="none")
+    return (losses * weight.to(device)[:, 1:][wanted]).sum() / len(batch)
+
+
+@torch.inference_mode()
+def teach_live_expressions(views: ViewSet, teacher: ExpressionTeacher) -> NDArray[np.float32]:
+    """The teacher's probabilities for every live view, float32 `[L, 8]`."""
+    live = np.flatnonzero(views.kinds == 0)
+    said = []
+    for start in range(0, len(live), 256):
+        small = np.stack(
+            [
+                cv2.resize(cv2.cvtColor(view, cv2.COLOR_RGB2GRAY), (SIDE, SIDE), interpolation=cv2.INTER_AREA)
+                for view in views.pictures(live[start : start + 256])
+            ]
+        )
+        said.append(teacher(normalise(small.astype(np.uint8))).softmax(1).numpy())
+    return np.concatenate(said)
+
+
+def make_corpus(count: int, seed: int) -> list[str]:
+    """Texts for the tokenizer: questions, answers and conversations."""
+    rng = Random(seed)
+    corpus = []
+    for _ in range(count):
+        for message in sample_text_example(rng).chat():
+            content = message.get("content")
+            parts = content if isinstance(content, list) else [{"text": content or ""}]
+            corpus += [str(part.get("text", "")) for part in parts]
+            corpus.append(json.dumps(message.get("tool_calls") or ""))
+        question, intent = spoof_question(rng)
+        clues = tuple(rng.sample(CLUES, 3))
+        corpus += [
+            question,
+            spoof_answer(SpoofLabel(rng.choice(ATTACK_TYPES), clues, (0.1, 0.2, 0.3, 0.4)), intent),
+            spoof_answer(SpoofLabel(None, (), None), intent),
+            expression_question(rng),
+        ]
+    return corpus
+
+
+def save_nano(nano: Idefics3ForConditionalGeneration, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
+    """Write the folder that is shipped: bfloat16 safetensors, processor, template, `visagent.json`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    state = {name: value.to(torch.bfloat16) for name, value in nano.state_dict().items()}
+    nano.save_pretrained(folder, state_dict=state)
+    build_processor(tokenizer).save_pretrained(folder)
+    profile = {"view": "face", "box_scale": 1000, "system_prompt": "nano"}
+    (folder / "visagent.json").write_text(json.dumps(profile) + "\n")
+    configuration = json.loads((folder / "config.json").read_text())
+    configuration["dtype"] = "bfloat16"
+    (folder / "config.json").write_text(json.dumps(configuration, indent=2) + "\n")
+    for path in folder.iterdir():
+        path.chmod(0o644)
+
+
+def main() -> None:
+    """Command line; see the module's docstring."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    for name in ("--views", "--data", "--teacher", "--tower", "--out"):
+        parser.add_argument(name, type=Path, required=True)
+    parser.add_argument("--steps", type=int, default=4000)
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--rate", type=float, default=1.5e-3)
+    parser.add_argument(
+        "--tower-rate", type=float, default=1e-4, help="learning rate of the tower, once it is released"
+    )
+    parser.add_argument(
+        "--release-at", type=float, default=0.6, help="share of the steps after which the tower learns too"
+    )
+    parser.add_argument("--minutes-between-checkpoints", type=float, default=5)
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(0)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    views = open_views(options.views / "train")
+    gray, votes = read(options.data, "train")
+    teacher = ExpressionTeacher()
+    teacher.load_state_dict(load_file(options.teacher / "state.safetensors"))
+    tokenizer = train_tokenizer(make_corpus(12_000, 0))
+    curriculum = Curriculum(tokenizer, views, gray, votes.numpy(), teach_live_expressions(views, teacher.eval()))
+    nano = build_nano(tokenizer)
+    nano.model.vision_model.load_state_dict(load_file(options.tower / "tower.safetensors"))
+    nano.to(device)
+    tower = list(nano.model.vision_model.parameters())
+    others = [p for name, p in nano.named_parameters() if not name.startswith("model.vision_model")]
+    optimizer = torch.optim.AdamW(
+        [{"params": others, "lr": options.rate}, {"params": tower, "lr": options.tower_rate}],
+        weight_decay=0.05,
+        betas=(0.9, 0.98),
+    )
+    checkpoint = options.out / "checkpoint.safetensors"
+    first = load_checkpoint(checkpoint, nano, optimizer)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, [options.rate, options.tower_rate], pct_start=0.05, total_steps=options.steps, cycle_momentum=False
+    )
+    for _ in range(first):
+        schedule.step()
+    rng = np.random.default_rng(first)
+    saved = time.monotonic()
+    batches = curriculum.batches(first, options.batch)
+    for step in (bar := tqdm(range(first, options.steps), initial=first, total=options.steps, mininterval=10)):
+        nano.model.vision_model.requires_grad_(step >= options.release_at * options.steps)
+        batch = next(batches)
+        loss = training_loss(nano, batch, pixels_of(batch, views, gray, rng), tokenizer.pad_token_id, device)
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(nano.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+        bar.set_postfix(loss=f"{loss.item():.3f}", refresh=False)
+        if step + 1 == options.steps or time.monotonic() - saved > 60 * options.minutes_between_checkpoints:
+            save_checkpoint(checkpoint, nano, optimizer, step + 1)
+            save_nano(nano, tokenizer, options.out / "visagent-nano")
+            saved = time.monotonic()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,116 @@
+"""Train the attack specialist (`visagent.tools.spoof.network`) on packed views.
+
+    python -m visagent.finetune.spoof_specialist --views runs/views --out runs/spoof-specialist
+
+Recipe: cross-entropy on the type, binary cross-entropy on clues and on the attacked cells; mirror, relight and gray
+augmentation; AdamW, one cycle. After training the threshold is fixed on the development split (people who are in
+neither training nor test): the lowest attack score at which at most `--bpcer` of live development views are refused.
+Checkpoints after every epoch; run again with the same folder to go on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.metrics import roc_auc_score
+from torch import nn
+from tqdm import tqdm
+
+from visagent.datasets.attacks import ATTACK_TYPES, CLUES
+from visagent.finetune.views import ViewSet, open_views
+from visagent.tools.spoof.network import GRID, SpoofNetwork, Vocabulary, as_input, load_network, save_network
+
+
+def training_loss(
+    network: SpoofNetwork, views: ViewSet, chosen: NDArray[np.int64], rng: np.random.Generator, device: torch.device
+) -> torch.Tensor:
+    """The loss of one batch, a scalar."""
+    pictures, masks = views.pictures(chosen), views.masks(chosen, GRID)
+    if rng.random() < 0.5:
+        pictures, masks = pictures[:, :, ::-1], masks.flip(2)
+    inputs = as_input(pictures)
+    gray = torch.from_numpy(rng.random(len(inputs)) < 0.15)
+    inputs[gray] = inputs[gray].mean(1, keepdim=True)
+    light = torch.from_numpy(rng.uniform(0.85, 1.15, (len(inputs), 1, 1, 1)).astype(np.float32))
+    inputs = inputs * light + torch.from_numpy(rng.normal(0, 0.06, (len(inputs), 1, 1, 1)).astype(np.float32))
+    with torch.autocast(device.type, torch.bfloat16):
+        output = network(inputs.to(device, memory_format=torch.channels_last))
+    kinds = torch.from_numpy(views.kinds[chosen]).to(device)
+    clues = torch.from_numpy(views.clues[chosen]).to(device)
+    return (
+        nn.functional.cross_entropy(output.types.float(), kinds, label_smoothing=0.02)
+        + nn.functional.binary_cross_entropy_with_logits(output.clues.float(), clues)
+        + 0.5 * nn.functional.binary_cross_entropy_with_logits(output.mask.float(), masks.to(device))
+    )
+
+
+def attack_scores(network: SpoofNetwork, views: ViewSet) -> NDArray[np.float32]:
+    """Attack scores of all views, float32 `[N]`."""
+    network.eval()
+    scores = []
+    with torch.inference_mode():
+        for start in range(0, len(views), 128):
+            chosen = np.arange(start, min(start + 128, len(views)))
+            scores.append(network(as_input(views.pictures(chosen))).attack_score.float().numpy())
+    return np.concatenate(scores)
+
+
+def main() -> None:
+    """Command line; see the module's docstring."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--views", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--epochs", type=int, default=5)
+    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--rate", type=float, default=3e-3)
+    parser.add_argument("--bpcer", type=float, default=0.01)
+    options = parser.parse_args()
+    torch.manual_seed(0)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    train, dev = open_views(options.views / "train"), open_views(options.views / "dev")
+    network = SpoofNetwork(Vocabulary(ATTACK_TYPES, CLUES)).to(device, memory_format=torch.channels_last)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=options.rate, weight_decay=0.02)
+    steps = len(train) // options.batch
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, options.rate, total_steps=steps * options.epochs)
+    checkpoint, first = options.out / "checkpoint", 0
+    if (checkpoint / "progress.json").exists():
+        first = json.loads((checkpoint / "progress.json").read_text())["epochs"]
+        network.load_state_dict(load_network(checkpoint).state_dict())
+        for _ in range(first * steps):
+            schedule.step()
+    for epoch in range(first, options.epochs):
+        rng = np.random.default_rng(epoch)
+        network.train()
+        order = rng.permutation(len(train))[: steps * options.batch].reshape(steps, -1)
+        for batch in (bar := tqdm(order, desc=f"epoch {epoch}", mininterval=10)):
+            loss = training_loss(network, train, np.sort(batch), rng, device)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+            bar.set_postfix(loss=f"{loss.item():.3f}", refresh=False)
+        save_network(network, checkpoint)
+        (checkpoint / "progress.json").write_text(json.dumps({"epochs": epoch + 1}))
+        scores = attack_scores(network.cpu(), dev)
+        network.to(device)
+        tqdm.write(f"epoch {epoch}: dev AUC {roc_auc_score(dev.kinds > 0, scores):.4f}, last loss {loss.item():.3f}")
+    scores = attack_scores(network.cpu(), dev)
+    threshold = float(np.quantile(scores[dev.kinds == 0], 1 - options.bpcer))
+    save_network(network, options.out)
+    operating_point = {
+        "threshold": round(threshold, 4),
+        "bpcer": options.bpcer,
+        "split": "dev",
+        "live_views": int((dev.kinds == 0).sum()),
+        "auc": round(float(roc_auc_score(dev.kinds > 0, scores)), 4),
+    }
+    (options.out / "operating_point.json").write_text(json.dumps(operating_point, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

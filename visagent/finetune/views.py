@@ -1,0 +1,69 @@
+"""The packed views as training batches; see `visagent.datasets.spoof_views` for how they are made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as parquet
+import torch
+from numpy.typing import NDArray
+
+from visagent.datasets.attacks import ATTACK_TYPES, CLUES
+from visagent.errors import PictureError
+
+
+@dataclass(frozen=True, slots=True)
+class ViewSet:
+    """Face views with their labels.
+
+    Attributes:
+        shards: Memory-mapped uint8 arrays `[n, 192, 192, 3]`.
+        kinds: int64 `[N]`; 0 is live, then the attack types in order.
+        boxes: float32 `[N, 4]`, pixels of the view; zeros for live.
+        clues: float32 `[N, 20]`, 1 where the clue is present.
+        sources: Set and person or picture of each view.
+    """
+
+    shards: tuple[NDArray[np.uint8], ...]
+    kinds: NDArray[np.int64]
+    boxes: NDArray[np.float32]
+    clues: NDArray[np.float32]
+    sources: tuple[tuple[str, str], ...]
+
+    def __len__(self) -> int:
+        return len(self.kinds)
+
+    def pictures(self, chosen: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """The views with these numbers, uint8 `[n, 192, 192, 3]`."""
+        size = len(self.shards[0])
+        return np.stack([self.shards[index // size][index % size] for index in chosen])
+
+    def masks(self, chosen: NDArray[np.int64], grid: int) -> torch.Tensor:
+        """How much of each cell of a grid the attacked box covers, float32 `[n, grid, grid]`, 0 to 1."""
+        side = self.shards[0].shape[1]
+        edges = np.linspace(0, side, grid + 1)
+        box = self.boxes[chosen][:, :, None]
+        across = np.clip(np.minimum(edges[1:], box[:, 2]) - np.maximum(edges[:-1], box[:, 0]), 0, None)
+        down = np.clip(np.minimum(edges[1:], box[:, 3]) - np.maximum(edges[:-1], box[:, 1]), 0, None)
+        return torch.from_numpy((down[:, :, None] * across[:, None, :] * (grid / side) ** 2).astype(np.float32))
+
+
+def open_views(folder: Path) -> ViewSet:
+    """Open every complete shard of a split's folder. Raises PictureError if there is none."""
+    shards, kinds, boxes, clues, sources = [], [], [], [], []
+    for path in sorted(folder.glob("views-???.npy")):
+        shards.append(np.load(path, mmap_mode="r"))
+        for row in parquet.read_table(
+            folder / path.name.replace("views", "labels").replace("npy", "parquet")
+        ).to_pylist():
+            kinds.append(0 if row["attack"] is None else 1 + ATTACK_TYPES.index(row["attack"]))
+            boxes.append(row["box"] or [0.0] * 4)
+            clues.append([clue in row["clues"] for clue in CLUES])
+            sources.append((row["source"], row["key"]))
+    if not shards:
+        raise PictureError("No packed views are there; make them with python -m visagent.datasets.spoof_views.")
+    return ViewSet(
+        tuple(shards), np.array(kinds), np.array(boxes, np.float32), np.array(clues, np.float32), tuple(sources)
+    )
