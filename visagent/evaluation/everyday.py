@@ -1,0 +1,200 @@
+"""How often is a live face called a spoof, on pictures that no simulator has touched?
+
+    python -m visagent.evaluation.everyday --data ../shared/data
+
+Every face of the everyday photos, as they are and as a JPEG of quality 40, gray, at half size and mirrored; and
+pictures of LFW and UTKFace of people, or pictures, that are in no training split. All are live, so
+that every "spoof" is wrong.
+Faces are found, judged fit and cut as the tool does it; those that the tool would abstain from are counted apart.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Literal
+
+import numpy as np
+
+from visagent.agent.engines import open_engine
+from visagent.agent.engines.base import Engine
+from visagent.datasets.sources import face_pictures
+from visagent.errors import PictureError
+from visagent.evaluation.intervals import Share
+from visagent.evaluation.results import Result, Row, add_common_options, command_line
+from visagent.evaluation.screening import ask_in_words, open_specialist, specialist_scores, specialist_threshold
+from visagent.media import load_picture
+from visagent.settings import load_settings
+from visagent.tools.models import Models
+from visagent.tools.spoof.specialist import Specialist
+from visagent.tools.subject import limits_of
+from visagent.vision.crop import ByteImage, resize, take_view
+from visagent.vision.detect import detect_faces, load_face_detector
+from visagent.vision.quality import measure_quality
+
+VIEW_SIDE = 192
+LIMIT = "at most 0.05"
+PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png")
+
+
+def as_jpeg_40(rgb: ByteImage) -> ByteImage:
+    """Saved once as a JPEG of quality 40."""
+    import cv2
+
+    data = cv2.imencode(".jpg", rgb[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 40])[1]
+    return np.ascontiguousarray(cv2.imdecode(data, cv2.IMREAD_COLOR)[..., ::-1], dtype=np.uint8)
+
+
+def as_gray(rgb: ByteImage) -> ByteImage:
+    """Without colour."""
+    import cv2
+
+    return np.repeat(np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), dtype=np.uint8)[..., None], 3, 2)
+
+
+def as_half_size(rgb: ByteImage) -> ByteImage:
+    """Half as wide and half as high."""
+    return resize(rgb, max(1, rgb.shape[1] // 2), max(1, rgb.shape[0] // 2))
+
+
+def mirrored(rgb: ByteImage) -> ByteImage:
+    """Left and right exchanged."""
+    return np.ascontiguousarray(rgb[:, ::-1])
+
+
+VERSIONS: Mapping[str, Callable[[ByteImage], ByteImage]] = MappingProxyType({
+    "original": np.ascontiguousarray, "JPEG quality 40": as_jpeg_40, "gray": as_gray, "half size": as_half_size,
+    "mirrored": mirrored,
+})
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LiveFace:
+    """One live face.
+
+    Attributes:
+        group: Which pictures it belongs to ("photos, gray", "LFW").
+        view: The tool's view of it, uint8 `[192, 192, 3]`; None where the tool abstains.
+    """
+
+    group: str
+    view: ByteImage | None
+
+
+def faces_of(rgb: ByteImage, group: str, models: Models) -> Iterator[LiveFace]:
+    """Every face of a picture as the spoof tool sees it; none if none is found."""
+    for face in detect_faces(rgb, models.get(load_face_detector)):
+        fit = not measure_quality(rgb, face).shortcomings(limits_of("spoof"))
+        yield LiveFace(group, take_view(rgb, face.box, size=VIEW_SIDE).rgb if fit else None)
+
+
+def photo_faces(folder: Path, models: Models, *, limit: int | None = None) -> Iterator[LiveFace]:
+    """The faces of all photos of a folder in all versions, of the first `limit` photos. Raises PictureError."""
+    paths = sorted(path for path in folder.glob("*") if path.suffix.lower() in PHOTO_SUFFIXES)[:limit]
+    if not paths:
+        raise PictureError("There are no photos in the data folder.")
+    for path in paths:
+        original = load_picture(path).rgb
+        for version, change in VERSIONS.items():
+            yield from faces_of(change(original), f"photos, {version}", models)
+
+
+def held_out_faces(data: Path, source: Literal["lfw", "utkface"], models: Models, *, count: int, seed: int = 0
+                   ) -> Iterator[LiveFace]:
+    """The biggest face of `count` pictures of a set's test split, drawn by the seed. Raises PictureError."""
+    pictures = list(face_pictures(data, source, "test"))
+    chosen = np.sort(np.random.default_rng(seed).permutation(len(pictures))[:count])
+    for index in chosen:
+        found = next(faces_of(pictures[index].rgb, _NAMES[source], models), None)
+        # A crop in which no face is found is one that the tool abstains from.
+        yield found or LiveFace(_NAMES[source], None)
+
+
+_NAMES: Mapping[Literal["lfw", "utkface"], str] = {"lfw": "LFW", "utkface": "UTKFace"}
+
+
+def measure(faces: Sequence[LiveFace], engine: Engine | None, specialist: Specialist | None, *, command: str,
+            seed: int = 0, batch: int = 32) -> Result:
+    """Ask whichever voice is given about every face. Raises EngineError if the model fails."""
+    fit = [face for face in faces if face.view is not None]
+    views = [face.view for face in fit if face.view is not None]
+    said: list[str | None] | None = None
+    called: list[bool] | None = None
+    if engine is not None:
+        said = [answer.verdict for answer in ask_in_words(engine, views, batch=batch)]
+    if specialist is not None:
+        threshold = specialist_threshold(specialist)
+        called = [bool(score >= threshold) for score in specialist_scores(specialist, views)]
+    groups = list(dict.fromkeys(face.group for face in faces))
+    photos = [group for group in groups if group.startswith("photos")]
+    rows: list[Row] = []
+    for name, members in [*((group, [group]) for group in groups), ("photos, all versions", photos),
+                          ("all", groups)]:
+        if not members:
+            continue
+        places = [place for place, face in enumerate(fit) if face.group in members]
+        among = [face for face in faces if face.group in members]
+        if said is not None:
+            rows.append(Row(f"{name}: called spoof by words", Share(sum(said[i] == "spoof" for i in places),
+                                                                    len(places)), LIMIT))
+            rows.append(Row(f"{name}: words not readable", Share(sum(said[i] is None for i in places), len(places))))
+        if called is not None:
+            rows.append(Row(f"{name}: called spoof by specialist", Share(sum(called[i] for i in places), len(places)),
+                            LIMIT))
+        answers = [tool_answer(None if said is None else said[i], None if called is None else called[i])
+                   for i in places]
+        rows.append(Row(f"{name}: tool answers spoof", Share(answers.count("spoof"), len(answers))))
+        rows.append(Row(f"{name}: tool answers unsure", Share(answers.count("unsure"), len(answers))))
+        rows.append(Row(f"{name}: tool abstains", Share(sum(face.view is None for face in among), len(among))))
+    models = {role: voice.identity for role, voice in (("words", engine), ("specialist", specialist))
+              if voice is not None}
+    return Result(title="Live faces called a spoof", command=command, rows=tuple(rows), split="held out", seed=seed,
+                  models=models, notes=(
+                      f"{len(fit)} views of {len(faces)} faces, all live. Versions of one photo, and faces of one "
+                      "person, are not independent: the intervals of the photos are too narrow.",
+                      "LFW and UTKFace: people (LFW) or pictures (UTKFace) of the test split, untouched."))
+
+
+def tool_answer(said: str | None, is_called_spoof: bool | None) -> str | None:
+    """The spoof tool's answer from both voices: the specialist's, "unsure" where the words contradict it.
+
+    None if there is no specialist: then the tool does not answer.
+    """
+    if is_called_spoof is None:
+        return None
+    own = "spoof" if is_called_spoof else "live"
+    return own if said in (None, own) else "unsure"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Command line; see the module's docstring."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--data", type=Path, required=True, help="folder with photos/, lfw.parquet, utkface.parquet")
+    parser.add_argument("--pictures", type=int, default=400, help="pictures of LFW and of UTKFace, each")
+    parser.add_argument("--specialist", type=Path, default=None, help="its folder; the shipped one if left out")
+    parser.add_argument("--only", choices=["words", "specialist"], default=None)
+    add_common_options(parser)
+    options = parser.parse_args(arguments)
+    faces = read_faces(options.data, pictures=options.pictures, limit=options.limit, seed=options.seed)
+    engine = None if options.only == "specialist" else open_engine(load_settings({"model": options.model}))
+    specialist = None if options.only == "words" else open_specialist(options.specialist)
+    command = command_line("everyday", data=options.data, pictures=options.pictures, model=options.model,
+                           specialist=options.specialist, only=options.only, limit=options.limit, seed=options.seed)
+    measure(faces, engine, specialist, command=command, seed=options.seed,
+            batch=options.batch).show(as_json=options.json)
+
+
+def read_faces(data: Path, *, pictures: int, limit: int | None = None, seed: int = 0) -> list[LiveFace]:
+    """All the faces: of at most `limit` photos, and of `pictures` pictures of each set. Raises PictureError."""
+    models = Models()
+    faces = list(photo_faces(data / "photos", models, limit=limit))
+    for source in _NAMES:
+        faces += held_out_faces(data, source, models, count=pictures, seed=seed)
+    return faces
+
+
+if __name__ == "__main__":
+    main()
