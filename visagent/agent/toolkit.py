@@ -28,8 +28,8 @@ def tool_schema(tool: Tool[Any]) -> dict[str, Any]:
 
 
 def finding_text(finding: Finding) -> str:
-    """What the model reads of a finding: the summary, and what it must know to not over-read it."""
-    return " ".join((finding.summary, *finding.caveats))
+    """What the model reads of a finding: the summary, and in a note what it must know to not over-read it."""
+    return f"{finding.summary}\nNote: {' '.join(finding.caveats)}" if finding.caveats else finding.summary
 
 
 def langchain_tool(tool: Tool[Any], context: ToolContext) -> BaseTool:

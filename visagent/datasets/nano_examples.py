@@ -21,6 +21,17 @@ EXPRESSION_QUESTION: Final = (
 )
 """The questions that the tools ask; they make up half of the training questions."""
 
+CAVEATS: Final = (
+    "Presentation-attack screening of one picture, not certified liveness.",
+    "The models were trained on simulated attacks.",
+    "Expression shown in the picture, not emotion felt.",
+    "A face's score is the detector's margin: 0 is its threshold, clear faces have 1 to 3.",
+    "Both are the same picture.",
+    "There was no second opinion.",
+    "The two models name different attacks.",
+)
+"""Notes as tools write them; an answer repeats the summary and leaves the note to the evidence."""
+
 LIVE_REASON: Final = "The skin texture, the light and the depth look natural."
 BOX_SCALE: Final = 1000
 

@@ -31,6 +31,7 @@ from transformers import Idefics3ForConditionalGeneration, PreTrainedTokenizerFa
 
 from visagent.datasets.attacks import ATTACK_TYPES, CLUES
 from visagent.datasets.nano_examples import (
+    CAVEATS,
     SpoofLabel,
     expression_question,
     look_messages,
@@ -129,7 +130,7 @@ class Curriculum:
         return self._tokenise(look_messages(expression_question(rng)), answer, ((source, number),), tools=False)
 
     def _text(self, drawn: RoutingExample, rng: Random) -> Example:
-        chat = drawn.chat()
+        chat = [with_note(message, rng) for message in drawn.chat()]
         pictures = tuple(("view", rng.randrange(len(self._views))) for _ in range(drawn.pictures))
         last = self._tokenizer.apply_chat_template(
             [{"role": "system", "content": SYSTEM}, *chat], tools=self._tools, tokenize=False
@@ -149,6 +150,13 @@ class Curriculum:
         prompt, answer = text.rstrip("\n").rsplit("<|im_start|>assistant\n", 1)
         prompt_ids = self._tokenizer.encode(expand_pictures(prompt) + "<|im_start|>assistant\n")
         return Example((*prompt_ids, *self._tokenizer.encode(answer)), len(prompt_ids), pictures)
+
+
+def with_note(message: dict[str, object], rng: Random) -> dict[str, object]:
+    """A tool's result as the agent hands it on: most have a note after the summary, which an answer leaves out."""
+    if message["role"] != "tool" or rng.random() < 0.2:
+        return message
+    return {**message, "content": f"{message['content']}\nNote: {' '.join(rng.sample(CAVEATS, rng.randint(1, 2)))}"}
 
 
 def expand_pictures(text: str) -> str:
@@ -288,7 +296,7 @@ def main() -> None:
     gray, votes = read(options.data, "train")
     teacher = ExpressionTeacher()
     teacher.load_state_dict(load_file(options.teacher / "state.safetensors"))
-    tokenizer = train_tokenizer(make_corpus(12_000, 0))
+    tokenizer = train_tokenizer(make_corpus(6_000, 0))
     curriculum = Curriculum(tokenizer, views, gray, votes.numpy(), teach_live_expressions(views, teacher.eval()))
     nano = build_nano(tokenizer)
     nano.model.vision_model.load_state_dict(load_file(options.tower / "tower.safetensors"))

@@ -17,11 +17,13 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from torch import nn
 from tqdm import tqdm
 
 from visagent.datasets.attacks import ATTACK_TYPES, CLUES
+from visagent.finetune.checkpoint import load_checkpoint, save_checkpoint
 from visagent.finetune.views import ViewSet, open_views
 from visagent.tools.spoof.network import GRID, SpoofNetwork, Vocabulary, as_input, load_network, save_network
 
@@ -50,14 +52,36 @@ def training_loss(
 
 
 def attack_scores(network: SpoofNetwork, views: ViewSet) -> NDArray[np.float32]:
-    """Attack scores of all views, float32 `[N]`."""
+    """Attack scores of all views, float32 `[N]`: the mean of the view's and its mirror image's, as the tool does."""
     network.eval()
     scores = []
     with torch.inference_mode():
         for start in range(0, len(views), 128):
-            chosen = np.arange(start, min(start + 128, len(views)))
-            scores.append(network(as_input(views.pictures(chosen))).attack_score.float().numpy())
+            inputs = as_input(views.pictures(np.arange(start, min(start + 128, len(views)))))
+            both = network(inputs).attack_score + network(inputs.flip(3)).attack_score
+            scores.append((both / 2).float().numpy())
     return np.concatenate(scores)
+
+
+def operating_point(scores: NDArray[np.float32], attacked: NDArray[np.bool_], bpcer: float) -> dict[str, object]:
+    """The threshold for a share of refused live views, and Platt's scaling of scores to probabilities.
+
+    Args:
+        scores: Attack scores of the development split, float32 `[N]`.
+        attacked: Whether each view is an attack.
+        bpcer: Share of live views that may be refused, 0 to 1.
+    """
+    platt = LogisticRegression(C=1e6).fit(scores[:, None], attacked)
+    source = (
+        f"development split of simulated attacks on LFW and UTKFace ({int((~attacked).sum())} live views, "
+        f"{int(attacked.sum())} attacks, people of neither training nor test): BPCER {bpcer:.1%}"
+    )
+    return {
+        "threshold": round(float(np.quantile(scores[~attacked], 1 - bpcer)), 4),
+        "scale": round(float(platt.coef_[0, 0]), 4),
+        "offset": round(float(platt.intercept_[0]), 4),
+        "source": source,
+    }
 
 
 def main() -> None:
@@ -68,6 +92,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--rate", type=float, default=3e-3)
+    parser.add_argument("--start", type=Path, help="folder of a trained specialist to go on from")
     parser.add_argument("--bpcer", type=float, default=0.01)
     options = parser.parse_args()
     torch.manual_seed(0)
@@ -76,13 +101,14 @@ def main() -> None:
     network = SpoofNetwork(Vocabulary(ATTACK_TYPES, CLUES)).to(device, memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(network.parameters(), lr=options.rate, weight_decay=0.02)
     steps = len(train) // options.batch
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, options.rate, total_steps=steps * options.epochs)
-    checkpoint, first = options.out / "checkpoint", 0
-    if (checkpoint / "progress.json").exists():
-        first = json.loads((checkpoint / "progress.json").read_text())["epochs"]
-        network.load_state_dict(load_network(checkpoint).state_dict())
-        for _ in range(first * steps):
-            schedule.step()
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, options.rate, total_steps=max(steps * options.epochs, 1))
+    if options.start:
+        network.load_state_dict(load_network(options.start).state_dict())
+    checkpoint = options.out / "checkpoint.safetensors"
+    options.out.mkdir(parents=True, exist_ok=True)
+    first = load_checkpoint(checkpoint, network, optimizer)
+    for _ in range(first * steps):
+        schedule.step()
     for epoch in range(first, options.epochs):
         rng = np.random.default_rng(epoch)
         network.train()
@@ -94,22 +120,14 @@ def main() -> None:
             optimizer.step()
             schedule.step()
             bar.set_postfix(loss=f"{loss.item():.3f}", refresh=False)
-        save_network(network, checkpoint)
-        (checkpoint / "progress.json").write_text(json.dumps({"epochs": epoch + 1}))
+        save_checkpoint(checkpoint, network, optimizer, epoch + 1)
         scores = attack_scores(network.cpu(), dev)
         network.to(device)
         tqdm.write(f"epoch {epoch}: dev AUC {roc_auc_score(dev.kinds > 0, scores):.4f}, last loss {loss.item():.3f}")
     scores = attack_scores(network.cpu(), dev)
-    threshold = float(np.quantile(scores[dev.kinds == 0], 1 - options.bpcer))
-    save_network(network, options.out)
-    operating_point = {
-        "threshold": round(threshold, 4),
-        "bpcer": options.bpcer,
-        "split": "dev",
-        "live_views": int((dev.kinds == 0).sum()),
-        "auc": round(float(roc_auc_score(dev.kinds > 0, scores)), 4),
-    }
-    (options.out / "operating_point.json").write_text(json.dumps(operating_point, indent=1) + "\n")
+    save_network(network, options.out / "spoof-specialist")
+    point = operating_point(scores, dev.kinds > 0, options.bpcer)
+    (options.out / "spoof-specialist" / "operating_point.json").write_text(json.dumps(point, indent=1) + "\n")
 
 
 if __name__ == "__main__":
