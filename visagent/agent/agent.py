@@ -125,6 +125,7 @@ class Agent:
                     # The specialists have answered; what they found must not be lost with the model.
                     failure = error
                 written = turn.last_words() if failure is None else ""
+                findings[:] = turn.ordered(findings)
                 text, grounded = ground(written, findings)
                 turn.keep(text)
                 if rest := sentences.rest(text, grounded=grounded):

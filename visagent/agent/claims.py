@@ -28,11 +28,12 @@ _CORNERS = (
                r"[(\[]\s*(-?[\d.]+)\s*,\s*(-?[\d.]+)\s*[)\]]"),
 )
 _IDENTIFIER = re.compile(r"\b(?:image|artifact)_\d+\b")
+_FACE_NUMBER = re.compile(r"\bface\s+(?:number\s+|#)?(\d+)\b", re.IGNORECASE)
 LIST_NUMBER = re.compile(r"^\s*\(?\d{1,2}[.)]\s+", re.MULTILINE)
 _PICTURE_NUMBER = re.compile(rf"\b{_PICTURES}\s+(?:number\s+|no\.\s*|#)?(?:\d{{1,2}}\b|one\b|two\b|three\b|four\b)",
                              re.IGNORECASE)
-_PRONOUN_ONE = re.compile(rf"\bone\b(?!\s+(?:\w+\s+)?{_PEOPLE}\b)(?!\s+(?:hundred|thousand|million|point)\b)",
-                          re.IGNORECASE)
+_PRONOUN_ONE = re.compile(rf"(?<!ty )(?<!ty-)\bone\b(?!\s+(?:\w+\s+)?{_PEOPLE}\b)"
+                          r"(?!\s+(?:hundred|thousand|million|point)\b)", re.IGNORECASE)
 _MODELS = re.compile(r"\b(?=\w*[A-Za-z])(?=\w*\d)[A-Za-z][\w-]*\b|\b\d+-?(?:d|bit|px|x)\b", re.IGNORECASE)
 
 
@@ -73,13 +74,13 @@ def boxes_of(text: str) -> list[tuple[float, ...]]:
 
 
 def identifiers_of(text: str) -> set[str]:
-    """The ids of pictures and artifacts in the text."""
-    return set(_IDENTIFIER.findall(text))
+    """The ids of pictures and artifacts in the text; the second face of a list ("face 2") is `face_2`."""
+    return set(_IDENTIFIER.findall(text)) | {f"face_{number}" for number in _FACE_NUMBER.findall(text)}
 
 
 def numbers_of(text: str) -> Iterator[Number]:
-    """Every number in the text that is not part of a box, an id, a picture's number or a list's numbering."""
-    for pattern in (*_CORNERS, _IDENTIFIER, LIST_NUMBER, _PICTURE_NUMBER):
+    """Every number in the text, but those in boxes and ids, of pictures and faces, and of a list's numbering."""
+    for pattern in (*_CORNERS, _IDENTIFIER, _FACE_NUMBER, LIST_NUMBER, _PICTURE_NUMBER):
         text = pattern.sub(" ", text)
     for match in _MODELS.finditer(text):
         # A digit inside a word ("resnet18", "128-d") names something; as a claim it has no value of its own.

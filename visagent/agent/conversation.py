@@ -10,9 +10,10 @@ from typing import Any
 
 from langchain.agents import create_agent
 from langchain.agents.middleware import AgentMiddleware, ModelCallLimitMiddleware, ToolCallLimitMiddleware
-from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, HumanMessage, RemoveMessage
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, HumanMessage, RemoveMessage, ToolMessage
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.graph.message import REMOVE_ALL_MESSAGES
 from langsmith.run_helpers import tracing_context
 
 from visagent.agent.engines.base import Engine
@@ -20,6 +21,7 @@ from visagent.agent.events import ToolFinished, ToolStarted
 from visagent.agent.middleware import RunTools, ShowPictures
 from visagent.agent.toolkit import langchain_tool
 from visagent.agent.views import Views
+from visagent.evidence import Finding
 from visagent.tools.contract import Tool, ToolContext
 
 _CONFIG: RunnableConfig = {"configurable": {"thread_id": "conversation"}}
@@ -106,25 +108,32 @@ class Turn:
         """What the model wrote at the end."""
         written = _history(self._graph)[self._before:]
         last = written[-1] if written else None
-        return last.text if isinstance(last, AIMessage) and not last.tool_calls else ""
+        return last.text.strip() if isinstance(last, AIMessage) and not last.tool_calls else ""
 
     def keep(self, answer: str) -> None:
         """Remember this turn, with the answer that was given; what the model wrote in its place is forgotten."""
         self._kept = True
-        if self.last_words() == answer:
+        if answer and self.last_words() == answer:
             return
         written = _history(self._graph)[self._before:]
         if written and isinstance(written[-1], AIMessage) and not written[-1].tool_calls:
             self._update([AIMessage(answer, id=written[-1].id)])
         else:  # the model failed in the middle: a call without its results would confuse the next turn
-            self._replace([HumanMessage(self._message.content, additional_kwargs=self._message.additional_kwargs),
-                           AIMessage(answer)])
+            self._replace([self._message, AIMessage(answer)])
+
+    def ordered(self, findings: Sequence[Finding]) -> tuple[Finding, ...]:
+        """The findings in the order of the calls; calls of one step may have ended in another."""
+        artifacts = [message.artifact for message in _history(self._graph)[self._before:]
+                     if isinstance(message, ToolMessage)]
+        places = {finding.to_json(): len(artifacts) for finding in findings}
+        for place, artifact in reversed(list(enumerate(artifacts))):
+            if isinstance(artifact, dict):
+                places[Finding.model_validate(artifact).to_json()] = place
+        return tuple(sorted(findings, key=lambda finding: places[finding.to_json()]))
 
     def _replace(self, messages: list[BaseMessage]) -> None:
-        present = _history(self._graph)[self._before:]
-        removed: list[BaseMessage] = [RemoveMessage(id=message.id) for message in present if message.id]
-        if removed or messages:
-            self._update([*removed, *messages])
+        earlier = _history(self._graph)[:self._before]
+        self._update([RemoveMessage(id=REMOVE_ALL_MESSAGES), *earlier, *messages])
 
     def _update(self, messages: list[BaseMessage]) -> None:
         self._graph.update_state(_CONFIG, {"messages": messages}, as_node="model")

@@ -162,7 +162,7 @@ def _with_identifiers(sentence: str, images: Sequence[str]) -> str:
 def _unsupported(clause: str, evidence: Evidence) -> list[str]:
     problems = [f"the box {list(box)}" for box in boxes_of(clause) if not _has_box(box, evidence)]
     problems += [f"the number {number.text}" for number in numbers_of(clause) if not _has_number(number, evidence)]
-    problems += [f"the picture {name}" for name in identifiers_of(clause)
+    problems += [f"the reference {name}" for name in identifiers_of(clause)
                  if evidence.identifiers and name not in evidence.identifiers]
     if _NO_FACE.search(clause) and not (_NO_FACE.search(evidence.text) or 0.0 in evidence.numbers):
         problems.append("that there is no face")

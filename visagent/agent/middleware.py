@@ -67,8 +67,8 @@ class RunTools(AgentMiddleware[Any, Any, Any]):
         self._by_name = {tool.name: tool for tool in tools}
         self._pictures = pictures
         self._done: dict[str, Finding] = {}
-        # Tools share the cores, so that two at once are no faster. (LangGraph's own `max_concurrency=1` cannot be used:
-        # its stream takes the only worker, and the turn hangs.)
+        # Tools share the cores, so that two at once are no faster. (LangGraph's own `max_concurrency=1` cannot be
+        # used: its stream takes the only worker, and the turn hangs.)
         self._one_at_a_time = threading.Lock()
 
     def new_turn(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -150,7 +151,10 @@ def _with_adapter(model: Any, adapter: Path, identity: ModelIdentity) -> tuple[A
     if not file.is_file():
         raise WeightsError("The adapter's folder holds no adapter_model.safetensors; save it with PEFT.")
     try:
-        adapted: Any = PeftModel.from_pretrained(model, str(adapter), is_trainable=False)
+        with warnings.catch_warnings():
+            # PEFT 0.21 asks transformers 5.2x for an attribute by its old name.
+            warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing", category=FutureWarning)
+            adapted: Any = PeftModel.from_pretrained(model, str(adapter), is_trainable=False)
     except Exception as error:
         raise EngineError(f"The adapter does not fit this model ({type(error).__name__}).") from error
     with safe_open(file, framework="pt") as tensors:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -67,8 +68,8 @@ class ScriptedEngine(Engine):
     def _stream(self, messages: list[BaseMessage], stop: list[str] | None = None,
                 run_manager: CallbackManagerForLLMRun | None = None, **kwargs: Any) -> Iterator[ChatGenerationChunk]:
         message = self._next(messages, kwargs)
-        for word in message.text.split(" ") if message.text else ():
-            yield ChatGenerationChunk(message=AIMessageChunk(content=word + " "))
+        for word in re.findall(r"\S+\s*|\s+", message.text):
+            yield ChatGenerationChunk(message=AIMessageChunk(content=word))
         yield ChatGenerationChunk(message=AIMessageChunk(content="", tool_calls=message.tool_calls))
 
     def _next(self, messages: list[BaseMessage], options: Mapping[str, Any]) -> AIMessage:
