@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -204,6 +205,24 @@ def test_a_view_and_its_mirror_image_are_judged_alike(install: Callable[..., Pat
     one, other = specialist.look(view), specialist.look(np.ascontiguousarray(view[:, ::-1]))
     assert one.score == pytest.approx(other.score, abs=1e-5)
     assert one.attack == other.attack
+
+
+def test_the_mask_of_the_mirror_image_is_turned_back(install: Callable[..., Path]) -> None:
+    import torch
+
+    from visagent.tools.spoof.network import Output
+
+    class BrightIsAttacked(torch.nn.Module):
+        vocabulary = read_specialist(install(spoof=True)).network.vocabulary
+
+        def forward(self, views: torch.Tensor) -> Output:
+            mask = torch.nn.functional.avg_pool2d(views.mean(1), 16) * 9
+            return Output(torch.zeros(len(views), 3), torch.zeros(len(views), 2), mask, views)
+
+    view = np.zeros((192, 192, 3), np.uint8)
+    view[48:96, :64] = 255
+    specialist = replace(read_specialist(install(spoof=True)), network=BrightIsAttacked())  # type: ignore[arg-type]
+    assert specialist.look(view).box == Box(x1=0, y1=48, x2=64, y2=96)
 
 
 def test_score_and_threshold_are_calibrated_alike(install: Callable[..., Path]) -> None:
