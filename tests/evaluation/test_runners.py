@@ -100,8 +100,8 @@ def test_views_are_read_as_packed(packed: Path, held_out: list[LabelledView]) ->
 
 def test_sixteen_answers_in_batches_are_those_of_the_engine(tiny: LocalEngine, held_out: list[LabelledView]) -> None:
     views = [view.rgb for view in held_out[:16]]
-    looks = look_many(tiny, SPOOF_QUESTION, views, batch=6)
-    assert looks == [tiny.look(SPOOF_QUESTION, [view]) for view in views]
+    looks = look_many(tiny, SPOOF_QUESTION, views, batch=6, max_tokens=12)
+    assert looks == [tiny.look(SPOOF_QUESTION, [view], max_tokens=12) for view in views]
     assert len({look.text for look in looks}) > 1
 
 

@@ -29,13 +29,14 @@ LOOK_TOKENS = 96
 """Longest answer to a look, as in `Engine.look`."""
 
 
-def look_many(engine: Engine, question: str, views: Sequence[NDArray[np.uint8]], *, batch: int = 32) -> list[Look]:
+def look_many(engine: Engine, question: str, views: Sequence[NDArray[np.uint8]], *, batch: int = 32,
+              max_tokens: int = LOOK_TOKENS) -> list[Look]:
     """`engine.look(question, [view])` for each view, uint8 `[H, W, 3]`. Raises EngineError."""
     if not isinstance(engine, LocalEngine):
-        return [engine.look(question, [view]) for view in views]
+        return [engine.look(question, [view], max_tokens=max_tokens) for view in views]
     looks: list[Look] = []
     for part in _parts(views, batch):
-        texts = _write(engine, [_about(engine, question, view) for view in part], (), LOOK_TOKENS)
+        texts = _write(engine, [_about(engine, question, view) for view in part], (), max_tokens)
         looks += [engine.boxes.read(text.strip(), view.shape[1], view.shape[0])
                   for text, view in zip(texts, part, strict=True)]
     return looks

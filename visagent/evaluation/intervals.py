@@ -89,4 +89,4 @@ def rule_of_three(trials: int, confidence: float = 0.95) -> float:
 
 def _check(hits: int, trials: int) -> None:
     if trials < 1 or not 0 <= hits <= trials:
-        raise ValueError("a share needs 0 <= hits <= trials and trials > 0")
+        raise ValueError("no trials, no interval: 0 <= hits <= total and total > 0 are needed")
