@@ -192,10 +192,10 @@ def test_nano_learns_saves_and_loads_as_a_stock_model(curriculum: Curriculum, vi
         losses.append(loss.item())
     assert losses[-1] < 0.7 * losses[0]
     checkpoint = tmp_path / "checkpoint.safetensors"
-    save_checkpoint(checkpoint, nano, optimizer, 6)
+    save_checkpoint(checkpoint, nano, [optimizer], 6)
     fresh = build_nano(tokenizer)
     fresh_optimizer = torch.optim.AdamW(fresh.parameters(), lr=2e-3)
-    assert load_checkpoint(checkpoint, fresh, fresh_optimizer) == 6
+    assert load_checkpoint(checkpoint, fresh, [fresh_optimizer]) == 6
     for model, optim in ((nano, optimizer), (fresh, fresh_optimizer)):
         training_loss(model, batch, pixels, tokenizer.pad_token_id, CPU).backward()
         optim.step()

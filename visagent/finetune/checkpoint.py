@@ -1,7 +1,8 @@
-"""Checkpoints without pickle: weights, the optimizer's moments and the step, in one safetensors file."""
+"""Checkpoints without pickle: weights, the optimizers' moments and the step, in one safetensors file."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -10,17 +11,19 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 
-def save_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, step: int) -> None:
+def save_checkpoint(path: Path, model: nn.Module, optimizers: Sequence[torch.optim.Optimizer], step: int) -> None:
     """Write a checkpoint; the old one stays whole until the new one is complete."""
     tensors = {f"model.{name}": value.detach().clone() for name, value in model.state_dict().items()}
-    for index, state in optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer.{index}.{name}": torch.as_tensor(value).clone() for name, value in state.items()}
+    for number, optimizer in enumerate(optimizers):
+        for index, state in optimizer.state_dict()["state"].items():
+            for name, value in state.items():
+                tensors[f"optimizer.{number}.{index}.{name}"] = torch.as_tensor(value).clone()
     part = path.with_suffix(".part")
     save_file(tensors, part, metadata={"step": str(step)})
     part.replace(path)
 
 
-def load_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> int:
+def load_checkpoint(path: Path, model: nn.Module, optimizers: Sequence[torch.optim.Optimizer]) -> int:
     """Put a checkpoint's weights and moments in place; the step to go on with, 0 if there is no checkpoint."""
     if not path.exists():
         return 0
@@ -28,11 +31,12 @@ def load_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimiz
     model.load_state_dict(
         {name.removeprefix("model."): value for name, value in tensors.items() if name.startswith("model.")}
     )
-    state = optimizer.state_dict()
-    for name, value in tensors.items():
-        if name.startswith("optimizer."):
-            _, index, field = name.split(".", 2)
-            state["state"].setdefault(int(index), {})[field] = value
-    optimizer.load_state_dict(state)
+    for number, optimizer in enumerate(optimizers):
+        state = optimizer.state_dict()
+        for name, value in tensors.items():
+            if name.startswith(f"optimizer.{number}."):
+                _, _, index, field = name.split(".", 3)
+                state["state"].setdefault(int(index), {})[field] = value
+        optimizer.load_state_dict(state)
     with safe_open(path, "pt") as file:
         return int(file.metadata()["step"])

@@ -309,7 +309,7 @@ def main() -> None:
         betas=(0.9, 0.98),
     )
     checkpoint = options.out / "checkpoint.safetensors"
-    first = load_checkpoint(checkpoint, nano, optimizer)
+    first = load_checkpoint(checkpoint, nano, [optimizer])
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, [options.rate, options.tower_rate], pct_start=0.05, total_steps=options.steps, cycle_momentum=False
     )
@@ -329,7 +329,7 @@ def main() -> None:
         schedule.step()
         bar.set_postfix(loss=f"{loss.item():.3f}", refresh=False)
         if step + 1 == options.steps or time.monotonic() - saved > 60 * options.minutes_between_checkpoints:
-            save_checkpoint(checkpoint, nano, optimizer, step + 1)
+            save_checkpoint(checkpoint, nano, [optimizer], step + 1)
             save_nano(nano, tokenizer, options.out / "visagent-nano")
             saved = time.monotonic()
 

@@ -106,7 +106,7 @@ def main() -> None:
         network.load_state_dict(load_network(options.start).state_dict())
     checkpoint = options.out / "checkpoint.safetensors"
     options.out.mkdir(parents=True, exist_ok=True)
-    first = load_checkpoint(checkpoint, network, optimizer)
+    first = load_checkpoint(checkpoint, network, [optimizer])
     for _ in range(first * steps):
         schedule.step()
     for epoch in range(first, options.epochs):
@@ -120,7 +120,7 @@ def main() -> None:
             optimizer.step()
             schedule.step()
             bar.set_postfix(loss=f"{loss.item():.3f}", refresh=False)
-        save_checkpoint(checkpoint, network, optimizer, epoch + 1)
+        save_checkpoint(checkpoint, network, [optimizer], epoch + 1)
         scores = attack_scores(network.cpu(), dev)
         network.to(device)
         tqdm.write(f"epoch {epoch}: dev AUC {roc_auc_score(dev.kinds > 0, scores):.4f}, last loss {loss.item():.3f}")

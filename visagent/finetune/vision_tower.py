@@ -71,13 +71,13 @@ class Teachers:
     specialist: SpoofNetwork
     expression: ExpressionTeacher
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def of_views(self, views: torch.Tensor) -> torch.Tensor:
         """The specialist's standardised features `[B, 144, C]` of views `[B, 3, 192, 192]`."""
         with torch.autocast(views.device.type, torch.bfloat16):
             return _standardised(self.specialist(views).features)
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def of_faces(self, views: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Expression probabilities `[B, 8]` and standardised features `[B, 144, C]`, from a 48-pixel gray copy."""
         gray = (views * views.new_tensor([0.299, 0.587, 0.114])[:, None, None]).sum(1, keepdim=True)
@@ -193,13 +193,30 @@ def development_numbers(
     }
 
 
+def make_optimizers(model: TowerWithHeads, rate: float) -> list[torch.optim.Optimizer]:
+    """Muon for the matrices of the blocks, AdamW for everything else."""
+    matrices = [p for name, p in model.named_parameters() if ".encoder." in name and p.ndim == 2]
+    others = [p for name, p in model.named_parameters() if not (".encoder." in name and p.ndim == 2)]
+    return [
+        torch.optim.Muon(matrices, lr=rate, weight_decay=0.05, adjust_lr_fn="match_rms_adamw"),
+        torch.optim.AdamW(others, lr=rate, weight_decay=0.05, betas=(0.9, 0.98)),
+    ]
+
+
+def weights_of(checkpoint: Path) -> dict[str, torch.Tensor]:
+    """The model's weights in a checkpoint of this recipe."""
+    tensors = load_file(checkpoint)
+    return {name.removeprefix("model."): value for name, value in tensors.items() if name.startswith("model.")}
+
+
 def main() -> None:
     """Command line; see the module's docstring."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     for name in ("--views", "--data", "--specialist", "--teacher", "--out"):
         parser.add_argument(name, type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=1800)
-    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--steps", type=int, default=3600)
+    parser.add_argument("--start", type=Path, help="checkpoint whose weights to begin with")
+    parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--rate", type=float, default=1.2e-3)
     parser.add_argument(
         "--full-from", type=float, default=0.88, help="share of the steps after which no token is dropped"
@@ -217,12 +234,20 @@ def main() -> None:
     model = TowerWithHeads(build_tower(train.pictures(np.arange(0, len(train), len(train) // 256))), 128, 192).to(
         device
     )
-    optimizer = torch.optim.AdamW(model.parameters(), lr=options.rate, weight_decay=0.05, betas=(0.9, 0.98))
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, options.rate, total_steps=options.steps, pct_start=0.08)
+    if options.start:
+        model.load_state_dict(weights_of(options.start))
+    optimizers = make_optimizers(model, options.rate)
+    schedules = [
+        torch.optim.lr_scheduler.OneCycleLR(
+            optimizer, options.rate, total_steps=options.steps, pct_start=0.06, cycle_momentum=False
+        )
+        for optimizer in optimizers
+    ]
     checkpoint = options.out / "checkpoint.safetensors"
-    first = load_checkpoint(checkpoint, model, optimizer)
-    for _ in range(first):
-        schedule.step()
+    first = load_checkpoint(checkpoint, model, optimizers)
+    for schedule in schedules:
+        for _ in range(first):
+            schedule.step()
     rng = np.random.default_rng(first)
     saved = time.monotonic()
     for step in (bar := tqdm(range(first, options.steps), initial=first, total=options.steps, mininterval=10)):
@@ -239,15 +264,16 @@ def main() -> None:
             drop=0.67 if step < options.full_from * options.steps else 0.0,
             device=device,
         )
-        optimizer.zero_grad()
+        model.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
+        for optimizer, schedule in zip(optimizers, schedules, strict=True):
+            optimizer.step()
+            schedule.step()
         bar.set_postfix(loss=f"{loss.item():.3f}", refresh=False)
         last = step + 1 == options.steps
         if last or time.monotonic() - saved > 240:
-            save_checkpoint(checkpoint, model, optimizer, step + 1)
+            save_checkpoint(checkpoint, model, optimizers, step + 1)
             numbers = development_numbers(model.cpu(), dev, dev_gray, dev_votes)
             model.to(device)
             tqdm.write(f"step {step + 1}: " + ", ".join(f"{k} {v:.4f}" for k, v in numbers.items()))
