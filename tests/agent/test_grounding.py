@@ -35,9 +35,21 @@ HAPPY = Finding(tool="expression", answer="happiness", images=("image_1",),
 BLURRED = abstain("spoof", "the face in image_1 is too blurred.", images=("image_1",))
 SPLIT = Finding(tool="spoof", answer="spoof", images=("image_1",),
                 summary="Spoof, by the specialist. The language model's own look says live: they disagree.")
+UNSURE = Finding(
+    tool="spoof", answer="unsure", images=("image_1",),
+    summary="Unsure: the specialist says live (attack score 0.29, threshold 0.94), the language model says spoof.")
+MASK = Finding(
+    tool="spoof", answer="spoof", images=("image_1",),
+    summary="Spoof: paper mask attack. I see bent paper, eyes that do not match and a screen edge. Attack score 0.98.")
+UNFIT = Finding(
+    tool="faces", answer="1", images=("image_1",),
+    summary="1 face in image_1. Face 1 at [9, 9, 60, 60], 51 px wide, not good enough for spoof and verify: too dark.")
 
 
 @pytest.mark.parametrize(("text", "findings"), [
+    ("The specialist says live, but the language model says spoof, so I am unsure.", [UNSURE]),
+    ("It is a paper mask: I see bent paper and eyes that do not match.", [MASK]),
+    ("The face is not good enough for spoof and verify.", [UNFIT]),
     ("This is a spoof, a replay, with an attack score of 0.83 against a threshold of 0.5.", [SPOOF]),
     ("It is a spoof (83 %). There is glare at [12, 30, 58, 50].", [SPOOF]),
     ("It is a spoof with 83 percent; the glare is from (12, 30) to (58, 50).", [SPOOF]),
@@ -89,6 +101,12 @@ def test_what_the_findings_say_stands(text: str, findings: list[Finding]) -> Non
     ("It is live.", [BLURRED]),
     ("It is not a spoof.", [BLURRED]),
     ("It is live.", [SPLIT]),
+    ("It is live.", [UNSURE]),
+    ("The specialist says live.", [UNSURE]),
+    ("image_1 is a spoof, and image_2 is live.", [UNSURE, LIVE]),
+    ("It is a print attack.", [MASK]),
+    ("It is a rigid mask.", [MASK]),
+    ("It is a replay attack.", [MASK]),
     ("They are different people.", [SAME]),
     ("They are not the same person.", [SAME]),
     ("There are three faces.", [TWO]),
@@ -120,7 +138,7 @@ def test_a_language_that_cannot_be_checked_is_not_grounded(text: str, findings: 
     assert not ground(text, findings)[1]
 
 
-@pytest.mark.parametrize("finding", [SPOOF, LIVE, SAME, TWO, NONE, HAPPY, BLURRED, SPLIT],
+@pytest.mark.parametrize("finding", [SPOOF, LIVE, SAME, TWO, NONE, HAPPY, BLURRED, SPLIT, UNSURE, MASK, UNFIT],
                          ids=lambda f: f.summary[:20])
 def test_every_summary_is_grounded_in_its_own_finding(finding: Finding) -> None:
     assert not ungrounded(finding.summary, [finding])

@@ -18,6 +18,7 @@ from visagent.agent.vocabulary import COMMON_WORDS, NAME_VERBS
 from visagent.evidence import Finding
 
 _BOX_TOLERANCE = 1.0
+_QUOTE_WORDS = 4
 _NO_FACE = re.compile(r"\b(?:no|not (?:a|any)|without (?:a|any))\s+(?:(?:visible|human|detectable)\s+)?faces?\b",
                       re.IGNORECASE)
 _ORDINALS = re.compile(r"\b(?:the\s+)?(first|second|third|fourth|former|latter)\b"
@@ -83,16 +84,25 @@ def ungrounded(text: str, findings: Sequence[Finding]) -> list[str]:
     whole = gather(findings)
     problems = [] if _is_readable(rest, whole) else ["the language"]
     problems += [f"the name {name}" for name in _names(rest, whole)]
-    problems += _contradictions(rest, whole)
+    problems += _one_sided(rest, whole)
     images = list(dict.fromkeys(image for finding in findings for image in finding.images))
+    told: dict[str, list[str]] = {}
     for sentence in _SENTENCE.split(LIST_NUMBER.sub("", rest)):
-        scope: str | None = None
+        if _is_quoted(sentence, whole):
+            continue
+        picture: str | None = None
         for clause in _clauses(_with_identifiers(sentence, images)):
             named = _pictures_in(clause)
             if named:
-                scope = named.pop() if len(named) == 1 else None
-            about = [finding for finding in findings if scope in finding.images] if scope else list(findings)
-            problems += _unsupported(clause, whole if len(about) == len(findings) else gather(about))
+                picture = named.pop() if len(named) == 1 else None
+            if picture is None:
+                problems += _unsupported(clause, whole)
+            else:
+                told.setdefault(picture, []).append(clause)
+    for picture, clauses in told.items():
+        evidence = gather([finding for finding in findings if picture in finding.images])
+        problems += [problem for clause in clauses for problem in _unsupported(clause, evidence)]
+        problems += _one_sided("\n".join(clauses), evidence)
     return list(dict.fromkeys(problems))
 
 
@@ -181,14 +191,30 @@ def _unsupported(clause: str, evidence: Evidence) -> list[str]:
     return problems
 
 
-def _contradictions(text: str, evidence: Evidence) -> list[str]:
-    """A verdict that a finding only mentions beside its answer must not stand without that answer."""
+def _one_sided(text: str, evidence: Evidence) -> list[str]:
+    """A verdict that a finding only mentions must not stand alone: neither without its answer, nor as one of two."""
     asserted: dict[str, set[str]] = {}
-    for verdict in verdicts_of(text):
-        if verdict.stance is Stance.asserts:
-            asserted.setdefault(verdict.category, set()).add(verdict.value)
-    return [f"{category} without its answer" for category, values in asserted.items()
-            if category in EXCLUSIVE and evidence.answers.get(category) and not values & evidence.answers[category]]
+    for sentence in _SENTENCE.split(text):
+        quoted = _is_quoted(sentence, evidence)
+        for verdict in verdicts_of(sentence):
+            if verdict.stance is Stance.asserts and verdict.category in EXCLUSIVE:
+                asserted.setdefault(verdict.category, set()).add(verdict.value)
+                if quoted:  # in its own words a finding says all that there is to say
+                    asserted[verdict.category] |= evidence.mentioned.get(verdict.category, set())
+    problems = []
+    for category, values in asserted.items():
+        answers = evidence.answers.get(category)
+        if answers and not values & answers:
+            problems.append(f"{category} without its answer")
+        elif not answers and len(values) == 1 and len(evidence.mentioned.get(category, ())) > 1:
+            problems.append(f"{category}, which the findings leave open")
+    return problems
+
+
+def _is_quoted(sentence: str, evidence: Evidence) -> bool:
+    """Whether the sentence stands in a finding word for word; short ones may mean something else elsewhere."""
+    words = sentence.split()
+    return len(words) >= _QUOTE_WORDS and " ".join(words) in " ".join(evidence.text.split())
 
 
 def _has_box(box: tuple[float, ...], evidence: Evidence) -> bool:

@@ -39,13 +39,19 @@ CATEGORIES: dict[str, dict[str, str]] = {
         "contempt": r"contempt(?:uous)?",
     },
     "attack": {
-        "print": r"print(?:ed|out)?(?! quality)|paper(?! mask)",
-        "replay": r"replay(?:ed|s)?|screen(?!ing|ed)|display(?!ed|s)|monitor|tablet",
-        "mask": r"masks?(?! of zeros)",
+        "print": r"print(?:ed|out|s)?(?! quality)",
+        "paper": r"paper",
+        "replay": r"replay(?:ed|s)?",
+        "screen": r"screen|monitor|tablet|(?:mobile )?phone",
+        "mask": r"masks?",
+        "paper mask": r"paper masks?",
+        "rigid mask": r"(?:rigid|3d|silicone|resin|latex) masks?",
+        "glasses": r"glasses attack",
+        "partial eye": r"partial eyes?(?: attack)?",
+        "partial mouth": r"partial mouth(?: attack)?",
         "cutout": r"cut-?outs?",
         "makeup": r"make-?up",
-        "partial": r"partial (?:attack|occlusion)",
-        "mannequin": r"mannequins?",
+        "mannequin": r"mannequins?|dummy",
         "deepfake": r"deep-?fakes?|generated|synthetic",
     },
 }
@@ -58,7 +64,7 @@ _NO_VERDICT = re.compile(
     r"probability|threshold|verdict|question)|no live verdict|certified live(?:ness)?"
     r"|live(?:\s*/\s*|,? or (?:a |an )?)(?:spoof(?:ed)?|fake)|(?:spoof|fake)(?:\s*/\s*|,? or )(?:a )?(?:live|real)"
     r"|(?:the )?same or (?:a )?different(?: (?:people|persons?))?|happy to\b|afraid (?:i|that)\b|surprise you"
-    r"|on (?:the |your )?screen|error[- ]free", re.IGNORECASE)
+    r"|that do(?:es)? not match|enough for [^.;:]*", re.IGNORECASE)
 _DENIAL = re.compile(r"\b(?:no(?!,)|not|isn't|aren't|wasn't|never|nor|neither|without|cannot be|can't be|rather than|"
                      r"instead of|rules? out|excludes?|unlikely(?: to be)?|n't)\b|n't\b", re.IGNORECASE)
 _OPEN = re.compile(r"\b(?:whether|if|how likely|cannot (?:say|tell|decide)|can't (?:say|tell|decide)|could not (?:say|"
