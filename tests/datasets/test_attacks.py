@@ -86,7 +86,7 @@ def test_the_same_seed_gives_the_same_picture(kind: str, faces: tuple[NDArray[np
 
 
 def test_the_camera_carries_the_box_along() -> None:
-    """A bright square on dark ground is still inside its box after the camera has turned, zoomed and mirrored it."""
+    """A bright square on dark ground is where its box is, after the camera has turned, zoomed and mirrored it."""
     scene = np.full((SCENE_SIDE, SCENE_SIDE, 3), 40, np.float32)
     scene[60:120, 150:230] = 220
     for seed in range(12):
@@ -94,9 +94,13 @@ def test_the_camera_carries_the_box_along() -> None:
         assert shot.rgb.shape == (192, 192, 3) and shot.rgb.dtype == np.uint8
         assert shot.box is not None
         x1, y1, x2, y2 = (round(v) for v in shot.box)
-        gray = cv2.cvtColor(shot.rgb, cv2.COLOR_RGB2GRAY)
-        bright = gray > (int(gray.min()) + int(gray.max())) / 2
-        assert bright[y1:y2, x1:x2].sum() > 0.9 * bright.sum()
+        gray = cv2.cvtColor(shot.rgb, cv2.COLOR_RGB2GRAY).astype(np.float32)
+        inside = np.zeros(gray.shape, bool)
+        inside[y1 + 3:y2 - 3, x1 + 3:x2 - 3] = True
+        near = np.zeros(gray.shape, bool)
+        near[max(0, y1 - 3):y2 + 3, max(0, x1 - 3):x2 + 3] = True
+        # The camera adds grain: compare means, which it does not move.
+        assert gray[inside].mean() > gray[~near].mean() + 60
 
 
 def test_the_camera_is_deterministic(faces: tuple[NDArray[np.float32], ...]) -> None:

@@ -197,6 +197,7 @@ def test_nano_learns_saves_and_loads_as_a_stock_model(curriculum: Curriculum, vi
     fresh_optimizer = torch.optim.AdamW(fresh.parameters(), lr=2e-3)
     assert load_checkpoint(checkpoint, fresh, [fresh_optimizer]) == 6
     for model, optim in ((nano, optimizer), (fresh, fresh_optimizer)):
+        model.zero_grad()
         training_loss(model, batch, pixels, tokenizer.pad_token_id, CPU).backward()
         optim.step()
     assert torch.allclose(nano.lm_head.weight, fresh.lm_head.weight, atol=1e-5)
