@@ -19,16 +19,19 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
 from visagent import weights
+from visagent.agent.engines import open_engine
 from visagent.errors import WeightsError
+from visagent.settings import load_settings
 
 from .tiny_idefics3 import save_tiny_idefics3
 
 VLLM_PYTHON = os.environ.get("VLLM_PYTHON", "")
-START_SECONDS = 240
+START_SECONDS = 600  # half a minute where nothing else runs
 MAX_TOKENS = 40
 
 pytestmark = [pytest.mark.vllm, pytest.mark.slow,
@@ -105,7 +108,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     try:
         return weights.locate("visagent-nano")
     except WeightsError:
-        return save_tiny_idefics3(tmp_path_factory.mktemp("tiny"))
+        return save_tiny_idefics3(tmp_path_factory.mktemp("tiny") / "visagent-nano")
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +121,7 @@ def server(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[h
                    "VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_NUM_OF_RESERVED_CPU": "0",
                    "VLLM_CPU_OMP_THREADS_BIND": cores, "VLLM_MEDIA_URL_ALLOW_REDIRECTS": "0"}
     command = [VLLM_PYTHON, "-m", "vllm.entrypoints.openai.api_server", "--model", str(folder),
-               "--served-model-name", "visagent-nano", "--host", "127.0.0.1", "--port", str(port),
+               "--served-model-name", folder.name, "--host", "127.0.0.1", "--port", str(port),
                "--dtype", "float32", "--enforce-eager", "--limit-mm-per-prompt", '{"image": 16}',
                "--allowed-media-domains", "none.invalid", "--enable-auto-tool-choice", "--tool-call-parser", "hermes"]
     log = tmp_path_factory.mktemp("server") / "log.txt"
@@ -126,7 +129,7 @@ def server(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[h
         process = subprocess.Popen(command, env=environment, stdout=stream, stderr=subprocess.STDOUT,
                                    start_new_session=True)
     try:
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=120, trust_env=False) as client:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=600, trust_env=False) as client:
             _wait_until_healthy(client, process, log)
             yield client
     finally:
@@ -185,6 +188,23 @@ def test_the_server_finds_tool_calls_in_what_the_model_writes(server: httpx.Clie
     assert {"name": call["function"]["name"], "arguments": json.loads(call["function"]["arguments"])} == CALL
 
 
+@pytest.mark.parametrize("names", [["portrait"], ["drawing"], ["portrait", "drawing"]], ids=", ".join)
+def test_both_engines_look_and_weigh_alike(names: list[str], folder: Path, server: httpx.Client) -> None:
+    views = [np.asarray(PICTURES[name]()) for name in names]
+    options = ["happiness", "sadness", "neutral"]
+    said, weighed = [], []
+    local = {"model": str(folder), "engine": "local", "device": "cpu"}
+    served = {"model": str(folder), "engine": "vllm", "server_url": str(server.base_url.join("/v1")),
+              "timeout_seconds": 600.0}
+    for engine in (open_engine(load_settings(local)), open_engine(load_settings(served))):
+        said.append(engine.look("What expression does the face show?", views, max_tokens=MAX_TOKENS))
+        weighed.append(engine.score_options("What expression does the face show?", views, options))
+        engine.close()
+    assert said[0].boxes == said[1].boxes
+    assert said[0].text.rstrip("\N{REPLACEMENT CHARACTER}") == said[1].text
+    assert weighed[0] == pytest.approx(weighed[1], abs=1e-2)
+
+
 def _message(role: str, text: str, names: Sequence[str], for_server: bool) -> dict[str, Any]:
     if role == "call":
         arguments = json.dumps(CALL["arguments"]) if for_server else CALL["arguments"]
@@ -204,7 +224,7 @@ def _data_url(picture: Image.Image) -> dict[str, Any]:
 
 
 def _ask(client: httpx.Client, messages: list[dict[str, Any]], **more: Any) -> dict[str, Any]:
-    body = {"model": "visagent-nano", "messages": messages, "temperature": 0, "max_tokens": MAX_TOKENS, **more}
+    body = {"messages": messages, "temperature": 0, "max_tokens": MAX_TOKENS, **more}
     response = client.post("/v1/chat/completions", json=body)
     assert response.status_code == 200, response.text
     answer: dict[str, Any] = response.json()
