@@ -93,7 +93,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--rate", type=float, default=3e-3)
     parser.add_argument("--start", type=Path, help="folder of a trained specialist to go on from")
-    parser.add_argument("--bpcer", type=float, default=0.01)
+    parser.add_argument("--bpcer", type=float, default=0.02)
     options = parser.parse_args()
     torch.manual_seed(0)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
