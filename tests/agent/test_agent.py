@@ -102,8 +102,7 @@ def test_off_topic_is_answered_honestly(screen: Tool[ScreenInput]) -> None:
 def test_a_malformed_call_ends_in_a_safe_sentence(call: str, screen: Tool[ScreenInput], picture: Picture) -> None:
     agent, _ = agent_of([call], screen)
     answer = agent.ask("Is it live?", picture)
-    assert answer.findings == ()
-    assert "{" not in answer.text or answer.text == call
+    assert (answer.text, answer.findings, answer.model_text) == (NO_EVIDENCE, (), call)
 
 
 class TestTools:

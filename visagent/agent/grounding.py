@@ -83,6 +83,8 @@ def ungrounded(text: str, findings: Sequence[Finding]) -> list[str]:
         return []
     whole = gather(findings)
     problems = [] if _is_readable(rest, whole) else ["the language"]
+    if "<tool_call>" in rest:
+        problems.append("a tool call that could not be read")
     problems += [f"the name {name}" for name in _names(rest, whole)]
     problems += _one_sided(rest, whole)
     images = list(dict.fromkeys(image for finding in findings for image in finding.images))
