@@ -62,7 +62,22 @@ class Weight:
     source: str
 
 
-WEIGHTS: tuple[Weight, ...] = ()
+WEIGHTS: tuple[Weight, ...] = (
+    Weight(
+        name="spoof-specialist",
+        path="weights/spoof-specialist",
+        files={
+            "model.safetensors": "292e30e93bed15461b3a804d5596fcc4750be0985df532b4f7592aa3849c3af7",
+            "operating_point.json": "e4b3adb4928c6d13f43b881ea2cb7b77d0f08c84c9d997765b6ed4df72d6de67",
+            "vocabulary.json": "7799843910d7094f1bfd122b093557d649c8a67e0618c619498e62ba86302a16",
+        },
+        bytes=958_185,
+        licence="CC-BY-NC-4.0",
+        format="safetensors",
+        card="README.md",
+        source="trained by visagent.finetune.spoof_specialist on simulated attacks; LFW and UTKFace, research use only",
+    ),
+)
 
 
 @dataclass(frozen=True, slots=True)
