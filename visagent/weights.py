@@ -75,7 +75,7 @@ WEIGHTS: tuple[Weight, ...] = (
         licence="CC-BY-NC-4.0",
         format="safetensors",
         card="README.md",
-        source="trained by visagent.finetune.spoof_specialist on simulated attacks; LFW and UTKFace, research use only",
+        source="trained by visagent.finetune.spoof_specialist on simulated attacks; LFW and UTKFace, research only",
     ),
 )
 

@@ -209,7 +209,7 @@ def test_nano_learns_saves_and_loads_as_a_stock_model(curriculum: Curriculum, vi
     messages = look_messages(SPOOF_QUESTION)
     prompt = processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
     inputs = processor(text=prompt, images=[picture], return_tensors="pt")
-    ours = curriculum._tokenise(messages, "Live.", (("view", 1),), tools=False)
+    ours = curriculum._answered(messages, "Live.", (("view", 1),))
     assert inputs.input_ids[0].tolist() == list(ours.ids[:ours.answer_from])
     assert torch.equal(inputs.pixel_values[0, 0], as_input(np.asarray(picture)[None])[0])
     with torch.inference_mode():

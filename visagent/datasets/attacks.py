@@ -9,6 +9,7 @@ given.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -226,8 +227,8 @@ def _partial(
     if kind == "partial mouth":
         margin = margin * [2.2, 0.75]
     low, high = landmarks[points].min(0) - margin, landmarks[points].max(0) + margin
-    fit = cv2.estimateAffinePartial2D(donor_landmarks[points], landmarks[points])[0]
-    if fit is None:
+    fit: NDArray[Any] | None = cv2.estimateAffinePartial2D(donor_landmarks[points], landmarks[points])[0]
+    if fit is None:  # OpenCV's stubs promise a matrix, its manual does not
         fit = np.eye(2, 3)
     strip = cv2.warpAffine(donor, fit, (SCENE_SIDE, SCENE_SIDE), borderMode=cv2.BORDER_REFLECT_101)
     strip = print_on_paper(np.asarray(strip, np.float32), rng, clues)

@@ -101,11 +101,11 @@ def _lens(picture: Scene, rng: np.random.Generator) -> Scene:
         picture = cv2.GaussianBlur(picture, (0, 0), rng.uniform(0.3, 1.1))
     elif kind < 0.45:
         length = int(rng.integers(3, 7))
-        kernel = np.zeros((length, length), np.float32)
+        kernel: Scene = np.zeros((length, length), np.float32)
         kernel[length // 2] = 1 / length
         turn = cv2.getRotationMatrix2D((length / 2 - 0.5, length / 2 - 0.5), rng.uniform(0, 180), 1)
-        kernel = cv2.warpAffine(kernel, turn, (length, length))
-        picture = cv2.filter2D(picture, -1, kernel / max(float(kernel.sum()), 1e-3))
+        kernel = np.asarray(cv2.warpAffine(kernel, turn, (length, length)), np.float32)
+        picture = cv2.filter2D(picture, -1, kernel / np.float32(max(float(kernel.sum()), 1e-3)))
     elif kind < 0.75:
         soft = cv2.GaussianBlur(picture, (0, 0), rng.uniform(0.8, 1.8))
         picture = picture + rng.uniform(0.2, 1.3) * (picture - soft)
@@ -127,9 +127,9 @@ def _expose(picture: Scene, rng: np.random.Generator, *, monochrome: bool) -> Sc
     mean, spread = float(luma.mean()), float(luma.std()) + 1e-3
     picture = (picture - mean) * (rng.uniform(34, 66) / spread) + rng.normal(122, 22)
     if monochrome:
-        luma = (picture @ LUMA)[..., None]
-        tint = rng.normal(0, 4, 3).astype(np.float32) if rng.random() < 0.15 else np.zeros(3, np.float32)
-        return np.asarray(luma + tint, np.float32)
+        gray: Scene = (picture @ LUMA)[..., None]
+        tint: Scene = rng.normal(0, 4, 3) if rng.random() < 0.15 else np.zeros(3)
+        return np.asarray(gray + tint, np.float32)
     cast = picture.mean((0, 1)) - picture.mean()
     drawn = np.array([rng.normal(14, 11), rng.normal(-3, 4), 0], np.float32)
     drawn[2] = -drawn[0] - drawn[1]

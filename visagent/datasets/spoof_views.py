@@ -25,6 +25,7 @@ from tqdm import tqdm
 
 from visagent.datasets import attacks, camera
 from visagent.datasets.sources import FACE_BOXES, FacePicture, Split, face_pictures
+from visagent.datasets.surfaces import SCENE_SIDE
 
 VIEW_SIDE = 192
 SHARD = 1000
@@ -36,7 +37,7 @@ def landmarks_of(picture: FacePicture, predictor: dlib.shape_predictor) -> attac
     x1, y1, x2, y2 = (round(fraction * side) for fraction in FACE_BOXES[picture.source])
     shape = predictor(picture.rgb, dlib.rectangle(x1, y1, x2, y2))
     points = np.array([[point.x, point.y] for point in shape.parts()], np.float32)
-    return np.asarray(points * (attacks.SCENE_SIDE / side), np.float32)
+    return np.asarray(points * (SCENE_SIDE / side), np.float32)
 
 
 def make_view(

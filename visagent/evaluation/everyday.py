@@ -45,7 +45,7 @@ def as_jpeg_40(rgb: ByteImage) -> ByteImage:
     import cv2
 
     data = cv2.imencode(".jpg", rgb[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 40])[1]
-    return np.ascontiguousarray(cv2.imdecode(data, cv2.IMREAD_COLOR)[..., ::-1], dtype=np.uint8)
+    return np.ascontiguousarray(np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), np.uint8)[..., ::-1])
 
 
 def as_gray(rgb: ByteImage) -> ByteImage:

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import cv2
 import numpy as np
@@ -88,7 +88,7 @@ class Curriculum:
         self._votes = votes
         self._live = np.flatnonzero(views.kinds == 0)
         self._live_expressions = live_expressions
-        self._tools = [
+        self._tools: list[Any] = [
             {"type": "function", "function": {"name": name, "description": "", "parameters": {}}}
             for name in TOOL_NAMES
         ]
@@ -115,7 +115,7 @@ class Curriculum:
         number = rng.randrange(len(self._views))
         question, intent = spoof_question(rng)
         answer = spoof_answer(label_of(self._views, number), intent)
-        return self._tokenise(look_messages(question), answer, (("view", number),), tools=False)
+        return self._answered(look_messages(question), answer, (("view", number),))
 
     def _expression(self, rng: Random) -> Example:
         if rng.random() < 0.65:
@@ -127,24 +127,18 @@ class Curriculum:
         # Drawn in proportion to the (sharpened) votes: then the answer's log-likelihood is a probability.
         weights = shares.astype(np.float64) ** 1.5
         answer = rng.choices(EXPRESSIONS, list(weights))[0]
-        return self._tokenise(look_messages(expression_question(rng)), answer, ((source, number),), tools=False)
+        return self._answered(look_messages(expression_question(rng)), answer, ((source, number),))
 
     def _text(self, drawn: RoutingExample, rng: Random) -> Example:
         chat = [with_note(message, rng) for message in drawn.chat()]
         pictures = tuple(("view", rng.randrange(len(self._views))) for _ in range(drawn.pictures))
-        last = self._tokenizer.apply_chat_template(
-            [{"role": "system", "content": SYSTEM}, *chat], tools=self._tools, tokenize=False
-        )
-        return self._encode(str(last), pictures)
+        return self._encode(self._render([{"role": "system", "content": SYSTEM}, *chat], self._tools), pictures)
 
-    def _tokenise(
-        self, messages: list[dict[str, object]], answer: str, pictures: tuple[Picture, ...], *, tools: bool
-    ) -> Example:
-        chat = [*messages, {"role": "assistant", "content": answer}]
-        return self._encode(
-            str(self._tokenizer.apply_chat_template(chat, tools=self._tools if tools else None, tokenize=False)),
-            pictures,
-        )
+    def _answered(self, messages: list[dict[str, object]], answer: str, pictures: tuple[Picture, ...]) -> Example:
+        return self._encode(self._render([*messages, {"role": "assistant", "content": answer}], None), pictures)
+
+    def _render(self, chat: list[Any], tools: list[Any] | None) -> str:
+        return str(self._tokenizer.apply_chat_template(chat, tools=tools, tokenize=False))
 
     def _encode(self, text: str, pictures: tuple[Picture, ...]) -> Example:
         prompt, answer = text.rstrip("\n").rsplit("<|im_start|>assistant\n", 1)
@@ -300,7 +294,7 @@ def main() -> None:
     curriculum = Curriculum(tokenizer, views, gray, votes.numpy(), teach_live_expressions(views, teacher.eval()))
     nano = build_nano(tokenizer)
     nano.model.vision_model.load_state_dict(load_file(options.tower / "tower.safetensors"))
-    nano.to(device)
+    nano.to(device)  # type: ignore[arg-type]  # the stubs of transformers' decorator lose the method's own
     tower = list(nano.model.vision_model.parameters())
     others = [p for name, p in nano.named_parameters() if not name.startswith("model.vision_model")]
     optimizer = torch.optim.AdamW(

@@ -75,6 +75,7 @@ def build_tower(sample: NDArray[np.uint8]) -> Idefics3VisionTransformer:
         tower.embeddings.position_embedding.weight.copy_(sine_cosine_positions(GRID, config.hidden_size))
         convolution = tower.embeddings.patch_embedding
         convolution.weight.copy_(wave_filters(config.hidden_size))
+        assert convolution.bias is not None
         convolution.bias.zero_()
         response = convolution(pixels)
         spread, mean = response.std((0, 2, 3)) + 1e-4, response.mean((0, 2, 3))
@@ -146,7 +147,7 @@ def train_tokenizer(corpus: list[str], words: int = 4096) -> PreTrainedTokenizer
         ),
     )
     bpe.add_tokens([AddedToken(mark, special=False, normalized=False) for mark in MARKS])
-    return PreTrainedTokenizerFast(
+    return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
         tokenizer_object=bpe,
         bos_token=None,
         eos_token="<|im_end|>",
@@ -174,11 +175,11 @@ def build_processor(tokenizer: PreTrainedTokenizerFast) -> Idefics3Processor:
 
 def build_nano(tokenizer: PreTrainedTokenizerFast) -> Idefics3ForConditionalGeneration:
     """A fresh nano (8 million parameters) for a tokenizer; its tower is not trained yet."""
-    end, pad = (tokenizer.convert_tokens_to_ids(token) for token in ("<|im_end|>", "<|endoftext|>"))
+    image, end, pad = (_id_of(tokenizer, token) for token in ("<image>", "<|im_end|>", "<|endoftext|>"))
     config = Idefics3Config(
-        image_token_id=tokenizer.convert_tokens_to_ids("<image>"),
+        image_token_id=image,
         scale_factor=SHUFFLE,
-        pad_token_id=pad,
+        pad_token_id=pad,  # type: ignore[call-arg]  # taken by every configuration, named by none
         tie_word_embeddings=True,  # transformers reads this flag, vLLM the one of the text configuration
         vision_config=vision_config().to_dict(),
         text_config=LlamaConfig(
@@ -197,5 +198,11 @@ def build_nano(tokenizer: PreTrainedTokenizerFast) -> Idefics3ForConditionalGene
         ).to_dict(),
     )
     nano = Idefics3ForConditionalGeneration(config)
-    nano.generation_config = GenerationConfig(eos_token_id=end, pad_token_id=pad)
+    nano.generation_config = GenerationConfig(eos_token_id=end, pad_token_id=pad)  # type: ignore[no-untyped-call]
     return nano
+
+
+def _id_of(tokenizer: PreTrainedTokenizerFast, token: str) -> int:
+    number = tokenizer.convert_tokens_to_ids(token)
+    assert isinstance(number, int)
+    return number

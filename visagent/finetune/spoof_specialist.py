@@ -24,6 +24,7 @@ from tqdm import tqdm
 
 from visagent.datasets.attacks import ATTACK_TYPES, CLUES
 from visagent.finetune.checkpoint import load_checkpoint, save_checkpoint
+from visagent.finetune.expression_teacher import channels_last
 from visagent.finetune.views import ViewSet, open_views
 from visagent.tools.spoof.network import GRID, SpoofNetwork, Vocabulary, as_input, load_network, save_network
 
@@ -98,7 +99,7 @@ def main() -> None:
     torch.manual_seed(0)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     train, dev = open_views(options.views / "train"), open_views(options.views / "dev")
-    network = SpoofNetwork(Vocabulary(ATTACK_TYPES, CLUES)).to(device, memory_format=torch.channels_last)
+    network = channels_last(SpoofNetwork(Vocabulary(ATTACK_TYPES, CLUES)).to(device))
     optimizer = torch.optim.AdamW(network.parameters(), lr=options.rate, weight_decay=0.02)
     steps = len(train) // options.batch
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, options.rate, total_steps=max(steps * options.epochs, 1))

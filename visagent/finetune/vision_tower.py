@@ -149,7 +149,7 @@ def training_loss(
     target = torch.cat([expected[:half], 0.5 * votes.to(device) + 0.5 * expected[half:]])
     weight = torch.cat([0.5 * whole_face.float(), torch.ones(len(gray), device=device)])
     log_probability = expression.float().log_softmax(1)
-    return (
+    loss: torch.Tensor = (
         functional.cross_entropy(types.float(), kinds, label_smoothing=0.02)
         + functional.binary_cross_entropy_with_logits(clues.float(), torch.from_numpy(views.clues[chosen]).to(device))
         + 0.5
@@ -160,6 +160,7 @@ def training_loss(
         + functional.smooth_l1_loss(as_specialist.float(), kept_of(look_alike))
         + functional.smooth_l1_loss(as_teacher.float(), kept_of(expressive))
     )
+    return loss
 
 
 @torch.inference_mode()
@@ -227,7 +228,7 @@ def main() -> None:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     train, dev = open_views(options.views / "train"), open_views(options.views / "dev")
     gray, votes = read(options.data, "train")
-    dev_gray, dev_votes = (part[:1500] for part in read(options.data, "dev"))
+    dev_gray, dev_votes = read(options.data, "dev")
     expression = ExpressionTeacher()
     expression.load_state_dict(load_file(options.teacher / "state.safetensors"))
     teachers = Teachers(load_network(options.specialist).to(device), expression.eval().to(device))
@@ -274,7 +275,7 @@ def main() -> None:
         last = step + 1 == options.steps
         if last or time.monotonic() - saved > 240:
             save_checkpoint(checkpoint, model, optimizers, step + 1)
-            numbers = development_numbers(model.cpu(), dev, dev_gray, dev_votes)
+            numbers = development_numbers(model.cpu(), dev, dev_gray[:1500], dev_votes[:1500])
             model.to(device)
             tqdm.write(f"step {step + 1}: " + ", ".join(f"{k} {v:.4f}" for k, v in numbers.items()))
             saved = time.monotonic()
