@@ -64,6 +64,25 @@ class Weight:
 
 WEIGHTS: tuple[Weight, ...] = (
     Weight(
+        name="visagent-nano",
+        path="weights/visagent-nano",
+        files={
+            "chat_template.jinja": "5947325d55865d5a64f6196eef98f916602cdfd292bd6a1ba7b25bdf016c8c82",
+            "config.json": "07499f471de7c7a77923f10877f9c87648b973d123d1c1809876ece521780f72",
+            "generation_config.json": "a7b52c8851b59c14b3e15a5baa41e84e77e5e58e45f1697674fad4c3035f9cdb",
+            "model.safetensors": "ca610ed166e3c0b06dcfdba42846c024f26efd2cb6a90b667baa7d2f5d0ab169",
+            "processor_config.json": "aa8d4d8a8c06203c431fe6e74dfd2c0a65ef101b53add07309aa850a2d43003e",
+            "tokenizer.json": "6ec4aee2b302bd4684241cc355f59aaf9eeb2bf919a56c6a7a36bb1795562786",
+            "tokenizer_config.json": "4347711380fc9dbd62f66984dc8d6f16e3c0f7ff682c486573fce869e71c1b2f",
+            "visagent.json": "f560961cf2d7e6d55aca5bf784245a5e38ef25d61e3473639820579c44f6b462",
+        },
+        bytes=18_083_338,
+        licence="CC-BY-NC-4.0",
+        format="safetensors",
+        card="README.md",
+        source="trained by visagent.finetune.nano; LFW, UTKFace and FER+, research use only",
+    ),
+    Weight(
         name="spoof-specialist",
         path="weights/spoof-specialist",
         files={
