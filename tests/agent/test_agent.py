@@ -53,6 +53,17 @@ def test_an_answer_rests_on_what_the_tool_found(screen: Tool[ScreenInput], pictu
     assert json.loads(answer.to_json())["findings"][0]["answer"] == "spoof"
 
 
+def test_a_model_that_hands_findings_on_is_not_asked_to_word_them(screen: Tool[ScreenInput], picture: Picture) -> None:
+    engine = ScriptedEngine(script=[CALL, "It is live, score 0.99."], hands_on_findings=True)
+    agent = Agent(Settings(engine="scripted"), engine=engine, tools=[screen])
+    events = list(agent.stream("Is it live?", picture))
+    assert isinstance(events[-1], Completed)
+    answer = events[-1].answer
+    assert answer.text == spoof_finding().summary
+    assert answer.grounded and len(engine.inputs) == 1
+    assert "".join(event.text for event in events if isinstance(event, TextChunk)).strip() == answer.text
+
+
 def test_events_come_in_order_and_the_text_adds_up(screen: Tool[ScreenInput], picture: Picture) -> None:
     agent, _ = agent_of([CALL, SPOOF], screen)
     events = list(agent.stream("Is it live?", picture))

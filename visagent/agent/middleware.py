@@ -37,7 +37,12 @@ class ShowPictures(AgentMiddleware[Any, Any, Any]):
 
     def wrap_model_call(self, request: ModelRequest[Any],
                         handler: Callable[[ModelRequest[Any]], ModelResponse[Any]]) -> ModelResponse[Any] | AIMessage:
-        """Trim the conversation, attach pixels for this one call, and call the model."""
+        """Trim the conversation, attach pixels for this one call, and call the model.
+
+        After the tools, an engine that hands findings on is not called: their summaries are the answer.
+        """
+        if self._engine.hands_on_findings and isinstance(request.messages[-1], ToolMessage):
+            return AIMessage(_summaries(request.messages))
         offered = self._engine.bind_tools(request.tools).kwargs["tools"]  # type: ignore[attr-defined]
         system = [request.system_message] if request.system_message else []
         return handler(request.override(messages=self._fit(request.messages, system, offered)))
@@ -53,6 +58,16 @@ class ShowPictures(AgentMiddleware[Any, Any, Any]):
             if needed <= self._engine.context_tokens:
                 return shown
             turns = turns[1:]
+
+
+def _summaries(messages: Sequence[BaseMessage]) -> str:
+    """The summaries of the findings at the end of a conversation, in the order of the calls."""
+    findings: list[str] = []
+    for message in reversed(messages):
+        if not isinstance(message, ToolMessage):
+            break
+        findings.insert(0, message.artifact["summary"] if message.artifact else message.text)
+    return " ".join(dict.fromkeys(findings))
 
 
 class RunTools(AgentMiddleware[Any, Any, Any]):

@@ -258,7 +258,7 @@ def save_nano(nano: Idefics3ForConditionalGeneration, tokenizer: PreTrainedToken
     state = {name: value.to(torch.bfloat16) for name, value in nano.state_dict().items()}
     nano.save_pretrained(folder, state_dict=state)
     build_processor(tokenizer).save_pretrained(folder)
-    profile = {"view": "face", "box_scale": 1000, "system_prompt": "nano"}
+    profile = {"view": "face", "box_scale": 1000, "system_prompt": "nano", "answers_with": "findings"}
     (folder / "visagent.json").write_text(json.dumps(profile) + "\n")
     configuration = json.loads((folder / "config.json").read_text())
     configuration["dtype"] = "bfloat16"

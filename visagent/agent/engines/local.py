@@ -42,7 +42,8 @@ def engine_for(loaded: LoadedModel) -> LocalEngine:
     config = loaded.model.config
     context = min(int(config.get_text_config().max_position_embeddings), _MOST_CONTEXT)
     engine = LocalEngine(
-        view=profile.view, prompt=profile.system_prompt, context_tokens=context,
+        view=profile.view, prompt=profile.system_prompt,
+        hands_on_findings=profile.answers_with == "findings", context_tokens=context,
         history_turns=_SHORT_HISTORY if context <= _SHORT_CONTEXT else 20,
         boxes=_boxes(config.model_type, profile.box_scale, loaded.processor.image_processor.to_dict()))
     engine.use(loaded)

@@ -1,7 +1,7 @@
 """What a model folder says about itself in `visagent.json`: what it wants to see, and how it writes boxes.
 
 ```json
-{"view": "face", "box_scale": 1000, "system_prompt": "nano"}
+{"view": "face", "box_scale": 1000, "system_prompt": "nano", "answers_with": "findings"}
 ```
 
 All keys are optional. A folder without this file is a stock model: it is shown whole pictures, gets the full system
@@ -11,7 +11,7 @@ prompt, and writes boxes as its family does.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -29,6 +29,8 @@ class ModelProfile(BaseModel):
         view: `face`: the square view of the biggest face; `picture`: the whole picture.
         box_scale: Boxes are relative, 0 to this number along each side of the view; null if the family decides.
         system_prompt: Name of the system prompt the model was trained with.
+        answers_with: `words`: after the tools the model words the answer; `findings`: the findings' summaries are the
+            answer, for a model too small to repeat numbers without error.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -36,6 +38,7 @@ class ModelProfile(BaseModel):
     view: ViewKind = "picture"
     box_scale: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     system_prompt: PromptName = "system"
+    answers_with: Literal["words", "findings"] = "words"
 
 
 def read_profile(folder: Path) -> ModelProfile:

@@ -60,7 +60,8 @@ def open_vllm(settings: Settings) -> VllmEngine:
     profile = _profile(settings.model)
     context = int(served[name].get("max_model_len") or _ASSUMED_CONTEXT)
     engine = VllmEngine(
-        view=profile.view, prompt=profile.system_prompt, context_tokens=context,
+        view=profile.view, prompt=profile.system_prompt,
+        hands_on_findings=profile.answers_with == "findings", context_tokens=context,
         history_turns=3 if context <= _SHORT_CONTEXT else 20,
         boxes=box_space(served[name].get("root") or name, box_scale=profile.box_scale))
     engine.use(client, name)
