@@ -69,7 +69,7 @@ def test_routing_of_strangers_questions(nano: Engine) -> None:
 
 @pytest.mark.data
 def test_everyday_faces_are_live(nano: Engine, data_folder: Path) -> None:
-    faces = list(photo_faces(data_folder / "photos", Models(), limit=40))
+    faces = list(photo_faces(data_folder / "photos", Models(), limit=12))
     result = measure_everyday(faces, nano, load_specialist(), command="")
     assert _value(result, "photos, all versions: called spoof by specialist") <= FLOORS["everyday, specialist"]
     assert _value(result, "photos, all versions: called spoof by words") <= FLOORS["everyday, words"]

@@ -59,7 +59,11 @@ Picture: TypeAlias = tuple[str, int]
 
 TOOL_NAMES = ("spoof", "expression", "verify", "faces")
 SYSTEM = "You answer questions about faces in pictures."
-SHARES = {"spoof": 0.34, "expression": 0.26, "text": 0.40}
+TEXT_SHARE = 0.40
+"""Share of conversations; of the rest 57 % are about live or spoof, 43 % about expressions."""
+PICTURES_OF_TALK = 256
+"""Conversations show one of this many views: what is in a picture does not matter to routing, and views that a batch
+shares are looked at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +85,10 @@ class Curriculum:
         gray: NDArray[np.uint8],
         votes: NDArray[np.float32],
         live_expressions: NDArray[np.float32],
+        text_share: float = TEXT_SHARE,
     ) -> None:
         self._tokenizer = tokenizer
+        self._text_share = text_share
         self._views = views
         self._gray = gray
         self._votes = votes
@@ -94,11 +100,10 @@ class Curriculum:
         ]
 
     def example(self, rng: Random) -> Example:
-        """One example of the mix `SHARES`."""
-        kind = rng.choices(list(SHARES), list(SHARES.values()))[0]
-        if kind == "spoof":
-            return self._spoof(rng)
-        return self._expression(rng) if kind == "expression" else self._text(sample_text_example(rng), rng)
+        """One example of the mix."""
+        if rng.random() < self._text_share:
+            return self._text(sample_text_example(rng), rng)
+        return self._spoof(rng) if rng.random() < 0.57 else self._expression(rng)
 
     def batches(self, seed: int, size: int, pool: int = 48) -> Iterator[list[Example]]:
         """Endless batches of like length."""
@@ -131,7 +136,8 @@ class Curriculum:
 
     def _text(self, drawn: RoutingExample, rng: Random) -> Example:
         chat = [with_note(message, rng) for message in drawn.chat()]
-        pictures = tuple(("view", rng.randrange(len(self._views))) for _ in range(drawn.pictures))
+        most = min(PICTURES_OF_TALK, len(self._views))
+        pictures = tuple(("view", rng.randrange(most)) for _ in range(drawn.pictures))
         return self._encode(self._render([{"role": "system", "content": SYSTEM}, *chat], self._tools), pictures)
 
     def _answered(self, messages: list[dict[str, object]], answer: str, pictures: tuple[Picture, ...]) -> Example:
@@ -169,9 +175,14 @@ def label_of(views: ViewSet, number: int) -> SpoofLabel:
     return SpoofLabel(ATTACK_TYPES[kind - 1], clues, (x1, y1, x2, y2))
 
 
+def pictures_of(batch: list[Example]) -> list[Picture]:
+    """The different pictures of a batch, in the order of their first appearance."""
+    return list(dict.fromkeys(picture for example in batch for picture in example.pictures))
+
+
 def pixels_of(batch: list[Example], views: ViewSet, gray: NDArray[np.uint8], rng: np.random.Generator) -> torch.Tensor:
-    """All pictures of a batch, one after the other, float32 `[P, 3, 192, 192]`."""
-    pictures = [picture for example in batch for picture in example.pictures]
+    """The different pictures of a batch, float32 `[P, 3, 192, 192]`."""
+    pictures = pictures_of(batch)
     out = np.empty((len(pictures), VIEW_SIDE, VIEW_SIDE, 3), np.uint8)
     for index, (source, number) in enumerate(pictures):
         if source == "view":
@@ -204,6 +215,8 @@ def training_loss(
             everywhere = torch.ones(len(pixels), GRID, GRID, dtype=torch.bool, device=device)
             seen = nano.model.vision_model(pixel_values=pixels.to(device), patch_attention_mask=everywhere)
             tokens = nano.model.connector(seen.last_hidden_state)
+            place = {picture: index for index, picture in enumerate(pictures_of(batch))}
+            tokens = tokens[[place[picture] for example in batch for picture in example.pictures]]
             embedded = embedded.masked_scatter(
                 (ids == nano.config.image_token_id)[..., None], tokens.flatten(0, 1).to(embedded.dtype)
             )
@@ -278,6 +291,8 @@ def main() -> None:
     parser.add_argument(
         "--tower-rate", type=float, default=1e-4, help="learning rate of the tower, once it is released"
     )
+    parser.add_argument("--start", type=Path, help="folder of a saved nano to go on from")
+    parser.add_argument("--text-share", type=float, default=TEXT_SHARE, help="share of conversations, 0 to 1")
     parser.add_argument(
         "--release-at", type=float, default=0.6, help="share of the steps after which the tower learns too"
     )
@@ -290,10 +305,16 @@ def main() -> None:
     gray, votes = read(options.data, "train")
     teacher = ExpressionTeacher()
     teacher.load_state_dict(load_file(options.teacher / "state.safetensors"))
-    tokenizer = train_tokenizer(make_corpus(6_000, 0))
-    curriculum = Curriculum(tokenizer, views, gray, votes.numpy(), teach_live_expressions(views, teacher.eval()))
+    if options.start:
+        tokenizer = PreTrainedTokenizerFast.from_pretrained(options.start)
+    else:
+        tokenizer = train_tokenizer(make_corpus(6_000, 0))
+    live = teach_live_expressions(views, teacher.eval())
+    curriculum = Curriculum(tokenizer, views, gray, votes.numpy(), live, options.text_share)
     nano = build_nano(tokenizer)
     nano.model.vision_model.load_state_dict(load_file(options.tower / "tower.safetensors"))
+    if options.start:
+        nano.load_state_dict(load_file(options.start / "model.safetensors"), strict=False)  # the head is tied
     nano.to(device)  # type: ignore[arg-type]  # the stubs of transformers' decorator lose the method's own
     tower = list(nano.model.vision_model.parameters())
     others = [p for name, p in nano.named_parameters() if not name.startswith("model.vision_model")]
