@@ -24,6 +24,9 @@ from visagent.tools.models import Models
 from visagent.tools.spoof.specialist import load_specialist
 
 pytestmark = [pytest.mark.slow, pytest.mark.weights]
+FLOORS = {"specialist AUC": 0.93, "words accuracy": 0.70, "boxes": 0.50, "expression": 0.52, "routing": 0.70,
+          "everyday, specialist": 0.05, "everyday, words": 0.25}
+"""What the first version holds with room for these small samples; the targets are in docs/measured.md."""
 QUESTIONS = Path(__file__).parents[1] / "agent" / "routing_questions.jsonl"
 
 
@@ -73,6 +76,3 @@ def test_everyday_faces_are_live(nano: Engine, data_folder: Path) -> None:
     result = measure_everyday(faces, nano, load_specialist(), command="")
     assert _value(result, "photos, all versions: called spoof by specialist") <= FLOORS["everyday, specialist"]
     assert _value(result, "photos, all versions: called spoof by words") <= FLOORS["everyday, words"]
-
-
-FLOORS: dict[str, float] = {}
