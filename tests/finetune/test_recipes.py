@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
@@ -14,6 +15,7 @@ from PIL import Image
 
 from visagent.datasets.attacks import ATTACK_TYPES, CLUES
 from visagent.datasets.nano_examples import SPOOF_QUESTION, SpoofLabel, look_messages, spoof_answer
+from visagent.datasets.routing import CANNOT, NOT_OFFERED
 from visagent.errors import PictureError
 from visagent.finetune.checkpoint import load_checkpoint, save_checkpoint
 from visagent.finetune.expression_teacher import ExpressionTeacher, augment, normalise
@@ -167,9 +169,47 @@ def test_examples_are_reproducible_and_end_with_the_answer(curriculum: Curriculu
         example = curriculum.example(Random(seed))
         assert example == curriculum.example(Random(seed))
         text = curriculum._tokenizer.decode(example.ids[example.answer_from:])
-        assert text.endswith("<|im_end|>") and "<image>" not in text
+        assert text.endswith("<|im_end|>") or CANNOT.startswith(text) or NOT_OFFERED.startswith(text)
+        assert "<image>" not in text
         places = example.ids.count(curriculum._tokenizer.convert_tokens_to_ids("<image>"))
         assert places == TOKENS_PER_VIEW * len(example.pictures)
+
+
+def test_split_words_spell_the_same(curriculum: Curriculum) -> None:
+    tokenizer = curriculum._tokenizer
+    ids = tokenizer.encode("Is this a genuine expression?<image>")
+    split = [curriculum._split(ids, Random(seed)) for seed in range(60)]
+    assert max(len(tokens) for tokens in split) > len(ids)
+    assert {tokenizer.decode(tokens) for tokens in split} == {tokenizer.decode(ids)}
+
+
+def test_the_first_token_weighs_the_same_in_short_and_long_answers(curriculum: Curriculum) -> None:
+    """Otherwise "Live." outweighs "Spoof: ..." and attacks are called live."""
+    torch.manual_seed(0)
+    nano = build_nano(curriculum._tokenizer)
+    gradients = []
+    for answer in ("Live.", "Spoof: print attack. I see halftone dots. Attacked area: [1, 2, 3, 4]."):
+        example = curriculum._answered(look_messages(SPOOF_QUESTION), answer, (("view", 1),))
+        start = example.answer_from
+        first = replace(example, ids=example.ids[:start + 1])
+        embedded = training_loss(nano, [first], pixels_of([first], curriculum._views, curriculum._gray,
+                                                          np.random.default_rng(0)), 0, CPU)
+        gradients.append(embedded.item())
+        whole = training_loss(nano, [example], pixels_of([example], curriculum._views, curriculum._gray,
+                                                         np.random.default_rng(0)), 0, CPU)
+        assert whole.item() > embedded.item()
+    assert gradients[0] == pytest.approx(gradients[1], rel=0.2)
+
+
+def test_a_checkpoint_takes_networks_that_are_kept_channels_last(tmp_path: Path) -> None:
+    network = torch.nn.Conv2d(3, 8, 3).to(memory_format=torch.channels_last)
+    optimizer = torch.optim.AdamW(network.parameters())
+    network(torch.ones(1, 3, 8, 8)).sum().backward()
+    optimizer.step()
+    save_checkpoint(tmp_path / "c.safetensors", network, [optimizer], 3)
+    again = torch.nn.Conv2d(3, 8, 3).to(memory_format=torch.channels_last)
+    assert load_checkpoint(tmp_path / "c.safetensors", again, [torch.optim.AdamW(again.parameters())]) == 3
+    assert torch.equal(again.weight, network.weight)
 
 
 def test_nano_learns_saves_and_loads_as_a_stock_model(curriculum: Curriculum, views: ViewSet, tmp_path: Path) -> None:

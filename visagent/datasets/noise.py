@@ -71,9 +71,32 @@ PHONETIC: Final[Mapping[str, tuple[str, ...]]] = {
 }
 """Misspellings by ear, homophones, and the two spellings of English."""
 
+LITTLE_WORDS: Final = frozenset((
+    "a", "am", "an", "are", "at", "be", "can", "could", "did", "do", "does", "for", "give", "here", "i", "in",
+    "is", "it", "it's", "its", "just", "know", "let", "like", "me", "my", "of", "on", "please", "say", "tell",
+    "that", "the", "there", "this", "to", "want", "was", "will", "would", "you", "your",
+))
+"""Words that hurried people leave out; none of them tells one question from another."""
+
 _WORD = re.compile(r"[A-Za-z']+")
 _PICTURE_ID = re.compile(r"\S*\d\S*")
 _MAX_GROWTH: Final = 1.35
+
+
+def telegraphic(text: str, rng: Random, rate: float = 0.8) -> str:
+    """`text` in telegram style: little words left out ("is it a mask?" becomes "mask?").
+
+    Args:
+        text: What was meant.
+        rng: Source of all choices.
+        rate: Share of the little words to leave out, 0 to 1.
+
+    Returns:
+        At least one word; words that hold a digit and all words outside `LITTLE_WORDS` are kept, in order.
+    """
+    words = text.split(" ")
+    kept = [w for w in words if w.lower().strip(",.?!") not in LITTLE_WORDS or rng.random() >= rate]
+    return " ".join(kept) or text
 
 
 def type_noisily(text: str, rng: Random, rate: float = 0.3) -> str:

@@ -2,6 +2,7 @@
 
 Every intent is worded as questions, as indirect questions, as commands and as bare keywords, inside the same polite,
 chatty and terse wrappers (`wordings/common.txt`), so that only the words about the matter itself give an intent away.
+Beside the templates stand whole utterances in many voices (`wordings/*_more.txt`).
 """
 
 from __future__ import annotations
@@ -37,6 +38,8 @@ _GRAMMAR: Final = Grammar.load()
 _PICTURE_SECTION = "photo"
 _TRIES = 12
 _ENDS = re.compile(r"[.!?:)(,;*/-]$")
+_WHOLE_SHARE: Final = 0.45
+"""Share of whole utterances (`[intent.more]`) among the questions of an intent that has them."""
 _SAID_AS_IS = ("none.foreign", "none.gibberish", "none.inject")
 
 
@@ -110,6 +113,9 @@ def polish(text: str) -> str:
 
 
 def _written(intent: str, rng: Random, bound: Mapping[str, str]) -> str:
+    whole = f"{intent}.more"
+    if whole in _GRAMMAR and rng.random() < _WHOLE_SHARE:
+        return polish(_GRAMMAR.expand(whole, rng, intent=intent, bound=bound))
     said = f"{intent}.say"
     if said in _GRAMMAR:
         text = _GRAMMAR.expand(said, rng, intent=intent, bound=bound)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Final
 
-from visagent.datasets.noise import type_noisily
+from visagent.datasets.noise import telegraphic, type_noisily
 from visagent.datasets.questions import (
     NOT_OFFERED_INTENTS,
     OFF_TOPIC,
@@ -43,16 +43,16 @@ NEED_TWO: Final = "Please add a second picture to compare."
 MAX_CALLS: Final = 4
 
 MIX: Final = {
-    "tool": 0.27,
-    "two_intents": 0.06,
-    "follow_up": 0.14,
-    "off_topic": 0.25,
+    "tool": 0.33,
+    "two_intents": 0.09,
+    "follow_up": 0.16,
+    "off_topic": 0.22,
     "capabilities": 0.03,
     "not_offered": 0.07,
     "need_picture": 0.06,
-    "final_answer": 0.12,
+    "final_answer": 0.04,
 }
-"""Shares of `sample_text_example`; off topic, capabilities and not offered make 0.35 together."""
+"""Shares of `sample_text_example`; final answers are few and long, and findings speak for themselves."""
 
 Message = dict[str, object]
 
@@ -156,6 +156,8 @@ class _Talk:
         parts: list[dict[str, str]] = []
         for index in range(self.pictures - self.fresh + 1, self.pictures + 1):
             parts += [{"type": "text", "text": f"image_{index}"}, {"type": "image"}]
+        if self.rng.random() < 0.1:
+            text = telegraphic(text, self.rng)
         parts.append({"type": "text", "text": type_noisily(text, self.rng, self.noise)})
         self.messages.append({"role": "user", "content": parts})
         self.fresh = 0

@@ -13,14 +13,19 @@ from torch import nn
 
 def save_checkpoint(path: Path, model: nn.Module, optimizers: Sequence[torch.optim.Optimizer], step: int) -> None:
     """Write a checkpoint; the old one stays whole until the new one is complete."""
-    tensors = {f"model.{name}": value.detach().clone() for name, value in model.state_dict().items()}
+    tensors = {f"model.{name}": _plain(value) for name, value in model.state_dict().items()}
     for number, optimizer in enumerate(optimizers):
         for index, state in optimizer.state_dict()["state"].items():
             for name, value in state.items():
-                tensors[f"optimizer.{number}.{index}.{name}"] = torch.as_tensor(value).clone()
+                tensors[f"optimizer.{number}.{index}.{name}"] = _plain(torch.as_tensor(value))
     part = path.with_suffix(".part")
     save_file(tensors, part, metadata={"step": str(step)})
     part.replace(path)
+
+
+def _plain(tensor: torch.Tensor) -> torch.Tensor:
+    """A copy in row-major order: safetensors refuses others (the recipes keep convolutions channels-last)."""
+    return tensor.detach().clone(memory_format=torch.contiguous_format)
 
 
 def load_checkpoint(path: Path, model: nn.Module, optimizers: Sequence[torch.optim.Optimizer]) -> int:

@@ -15,7 +15,7 @@ import argparse
 import json
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 from typing import Any, TypeAlias
@@ -38,7 +38,7 @@ from visagent.datasets.nano_examples import (
     spoof_answer,
     spoof_question,
 )
-from visagent.datasets.routing import RoutingExample, sample_text_example
+from visagent.datasets.routing import CANNOT, RoutingExample, sample_text_example
 from visagent.datasets.sources import EXPRESSIONS
 from visagent.finetune.checkpoint import load_checkpoint, save_checkpoint
 from visagent.finetune.expression_teacher import SIDE, ExpressionTeacher, normalise, read
@@ -50,7 +50,7 @@ from visagent.finetune.nano_model import (
     build_processor,
     train_tokenizer,
 )
-from visagent.finetune.views import ViewSet, open_views
+from visagent.finetune.views import ViewSet, open_views, relight
 from visagent.finetune.vision_tower import enlarge
 from visagent.tools.spoof.network import as_input
 
@@ -61,6 +61,14 @@ TOOL_NAMES = ("spoof", "expression", "verify", "faces")
 SYSTEM = "You answer questions about faces in pictures."
 TEXT_SHARE = 0.40
 """Share of conversations; of the rest 57 % are about live or spoof, 43 % about expressions."""
+FIRST_TOKEN = 0.6
+"""Weight in the loss of an answer's first token, which decides what kind of answer it is: the same for every answer,
+or the short ones (live) would be preferred to the long ones (spoof)."""
+CANNED_TOKENS = 8
+"""Of an answer that is always the same sentence, most examples show this much: the rest teaches nothing new."""
+SPLIT_RATE = 0.08
+"""Chance that the tokenizer leaves two parts of a word unjoined, in half of the prompts (BPE dropout): a misspelt word
+is read in parts too."""
 PICTURES_OF_TALK = 256
 """Conversations show one of this many views: what is in a picture does not matter to routing, and views that a batch
 shares are looked at once."""
@@ -94,6 +102,7 @@ class Curriculum:
         self._votes = votes
         self._live = np.flatnonzero(views.kinds == 0)
         self._live_expressions = live_expressions
+        self._pairs = ways_to_split(tokenizer)
         self._tools: list[Any] = [
             {"type": "function", "function": {"name": name, "description": "", "parameters": {}}}
             for name in TOOL_NAMES
@@ -138,7 +147,11 @@ class Curriculum:
         chat = [with_note(message, rng) for message in drawn.chat()]
         most = min(PICTURES_OF_TALK, len(self._views))
         pictures = tuple(("view", rng.randrange(most)) for _ in range(drawn.pictures))
-        return self._encode(self._render([{"role": "system", "content": SYSTEM}, *chat], self._tools), pictures)
+        text = self._render([{"role": "system", "content": SYSTEM}, *chat], self._tools)
+        encoded = self._encode(text, pictures, rng if rng.random() < 0.5 else None)
+        if isinstance(drawn.target, str) and drawn.target.endswith(CANNOT) and rng.random() < 0.75:
+            return replace(encoded, ids=encoded.ids[: encoded.answer_from + CANNED_TOKENS])
+        return encoded
 
     def _answered(self, messages: list[dict[str, object]], answer: str, pictures: tuple[Picture, ...]) -> Example:
         return self._encode(self._render([*messages, {"role": "assistant", "content": answer}], None), pictures)
@@ -146,10 +159,34 @@ class Curriculum:
     def _render(self, chat: list[Any], tools: list[Any] | None) -> str:
         return str(self._tokenizer.apply_chat_template(chat, tools=tools, tokenize=False))
 
-    def _encode(self, text: str, pictures: tuple[Picture, ...]) -> Example:
+    def _encode(self, text: str, pictures: tuple[Picture, ...], splitting: Random | None = None) -> Example:
         prompt, answer = text.rstrip("\n").rsplit("<|im_start|>assistant\n", 1)
-        prompt_ids = self._tokenizer.encode(expand_pictures(prompt) + "<|im_start|>assistant\n")
+        prompt = expand_pictures(prompt) + "<|im_start|>assistant\n"
+        prompt_ids = self._tokenizer.encode(prompt)
+        if splitting:
+            prompt_ids = self._split(prompt_ids, splitting)
         return Example((*prompt_ids, *self._tokenizer.encode(answer)), len(prompt_ids), pictures)
+
+
+    def _split(self, ids: list[int], rng: Random) -> list[int]:
+        """Some tokens of several letters replaced by two shorter ones that spell the same."""
+        split = []
+        for token in ids:
+            pair = self._pairs.get(token) if rng.random() < SPLIT_RATE else None
+            split += rng.choice(pair) if pair else [token]
+        return split
+
+
+def ways_to_split(tokenizer: PreTrainedTokenizerFast) -> dict[int, list[list[int]]]:
+    """For each token of the vocabulary, the pairs of shorter tokens that spell it; those without one are left out."""
+    number = {text: token for text, token in tokenizer.get_vocab().items() if not text.startswith("<")}
+    found = {}
+    for text, token in number.items():
+        pairs = [[number[text[:at]], number[text[at:]]] for at in range(1, len(text))
+                 if text[:at] in number and text[at:] in number]
+        if pairs:
+            found[token] = pairs
+    return found
 
 
 def with_note(message: dict[str, object], rng: Random) -> dict[str, object]:
@@ -189,7 +226,7 @@ def pixels_of(batch: list[Example], views: ViewSet, gray: NDArray[np.uint8], rng
             out[index] = views.pictures(np.array([number]))[0]
         else:
             out[index] = enlarge(gray[number : number + 1], rng)[0]
-    return as_input(out)
+    return relight(as_input(out), rng)
 
 
 def training_loss(
@@ -198,7 +235,7 @@ def training_loss(
     """Cross-entropy of the answers' tokens, each weighted by one over the square root of its answer's length.
 
     A plain mean over tokens would be all about long, easy answers; a mean over answers would drown the first word of a
-    long one, which decides everything after it.
+    long one, which decides everything after it. That first token weighs the same in all answers.
     """
     length = max(len(example.ids) for example in batch)
     ids = torch.full((len(batch), length), pad)
@@ -208,6 +245,7 @@ def training_loss(
         ids[row, : len(example.ids)] = torch.tensor(example.ids)
         target[row, example.answer_from : len(example.ids)] = torch.tensor(example.ids[example.answer_from :])
         weight[row, example.answer_from : len(example.ids)] = (len(example.ids) - example.answer_from) ** -0.5
+        weight[row, example.answer_from] = FIRST_TOKEN
     ids, target = ids.to(device), target.to(device)
     with torch.autocast(device.type, torch.bfloat16):
         embedded = nano.model.text_model.get_input_embeddings()(ids)
@@ -312,9 +350,9 @@ def main() -> None:
     live = teach_live_expressions(views, teacher.eval())
     curriculum = Curriculum(tokenizer, views, gray, votes.numpy(), live, options.text_share)
     nano = build_nano(tokenizer)
-    nano.model.vision_model.load_state_dict(load_file(options.tower / "tower.safetensors"))
     if options.start:
         nano.load_state_dict(load_file(options.start / "model.safetensors"), strict=False)  # the head is tied
+    nano.model.vision_model.load_state_dict(load_file(options.tower / "tower.safetensors"))
     nano.to(device)  # type: ignore[arg-type]  # the stubs of transformers' decorator lose the method's own
     tower = list(nano.model.vision_model.parameters())
     others = [p for name, p in nano.named_parameters() if not name.startswith("model.vision_model")]

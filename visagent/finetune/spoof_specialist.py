@@ -25,7 +25,7 @@ from tqdm import tqdm
 from visagent.datasets.attacks import ATTACK_TYPES, CLUES
 from visagent.finetune.checkpoint import load_checkpoint, save_checkpoint
 from visagent.finetune.expression_teacher import channels_last
-from visagent.finetune.views import ViewSet, open_views
+from visagent.finetune.views import ViewSet, open_views, relight
 from visagent.tools.spoof.network import GRID, SpoofNetwork, Vocabulary, as_input, load_network, save_network
 
 
@@ -36,11 +36,7 @@ def training_loss(
     pictures, masks = views.pictures(chosen), views.masks(chosen, GRID)
     if rng.random() < 0.5:
         pictures, masks = pictures[:, :, ::-1], masks.flip(2)
-    inputs = as_input(pictures)
-    gray = torch.from_numpy(rng.random(len(inputs)) < 0.15)
-    inputs[gray] = inputs[gray].mean(1, keepdim=True)
-    light = torch.from_numpy(rng.uniform(0.85, 1.15, (len(inputs), 1, 1, 1)).astype(np.float32))
-    inputs = inputs * light + torch.from_numpy(rng.normal(0, 0.06, (len(inputs), 1, 1, 1)).astype(np.float32))
+    inputs = relight(as_input(pictures), rng)
     with torch.autocast(device.type, torch.bfloat16):
         output = network(inputs.to(device, memory_format=torch.channels_last))
     kinds = torch.from_numpy(views.kinds[chosen]).to(device)

@@ -50,6 +50,16 @@ class ViewSet:
         return torch.from_numpy((down[:, :, None] * across[:, None, :] * (grid / side) ** 2).astype(np.float32))
 
 
+def relight(inputs: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
+    """Views `[B, 3, H, W]` (-1 to 1) in other light, 15 % of them gray: neither must speak for an attack."""
+    inputs = inputs.clone()
+    gray = torch.from_numpy(rng.random(len(inputs)) < 0.15)
+    luma = inputs.new_tensor([0.299, 0.587, 0.114])[:, None, None]
+    inputs[gray] = (inputs[gray] * luma).sum(1, keepdim=True)
+    light = torch.from_numpy(rng.uniform(0.85, 1.15, (len(inputs), 1, 1, 1)).astype(np.float32))
+    return inputs * light + torch.from_numpy(rng.normal(0, 0.06, (len(inputs), 1, 1, 1)).astype(np.float32))
+
+
 def open_views(folder: Path) -> ViewSet:
     """Open every complete shard of a split's folder. Raises PictureError if there is none."""
     shards, kinds, boxes, clues, sources = [], [], [], [], []

@@ -4,9 +4,9 @@
         --specialist runs/spoof-specialist --teacher runs/expression-teacher --out runs/vision-tower
 
 A transformer learns slowly from labels alone. So two small convolutional networks, which learn fast, stand beside it:
-the attack specialist and the expression teacher. The tower learns their labels *and*, token by token, their feature
-maps (the specialist's grid is the tower's own, 12x12). Two thirds of the tokens are dropped at random in all but the
-last part of the training, which makes it twice as fast and acts as regularisation.
+the attack specialist and the expression teacher. The tower learns the labels, what the two make of each picture, and,
+token by token, their feature maps (the specialist's grid is the tower's own, 12x12). Two thirds of the tokens are
+dropped at random in all but the last part of the training, which makes it twice as fast and acts as regularisation.
 
 Every batch is half face views (live and attacked) and half FER+ pictures. Checkpoints every few minutes; run again
 with the same folder to go on.
@@ -35,7 +35,7 @@ from visagent.datasets.sources import EXPRESSIONS
 from visagent.finetune.checkpoint import load_checkpoint, save_checkpoint
 from visagent.finetune.expression_teacher import SIDE, ExpressionTeacher, augment, read
 from visagent.finetune.nano_model import GRID, VIEW_SIDE, build_tower
-from visagent.finetune.views import ViewSet, open_views
+from visagent.finetune.views import ViewSet, open_views, relight
 from visagent.tools.spoof.network import SpoofNetwork, as_input, load_network
 
 
@@ -72,10 +72,11 @@ class Teachers:
     expression: ExpressionTeacher
 
     @torch.no_grad()
-    def of_views(self, views: torch.Tensor) -> torch.Tensor:
-        """The specialist's standardised features `[B, 144, C]` of views `[B, 3, 192, 192]`."""
+    def of_views(self, views: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The specialist's type probabilities `[B, T]` and standardised features `[B, 144, C]` of views."""
         with torch.autocast(views.device.type, torch.bfloat16):
-            return _standardised(self.specialist(views).features)
+            output = self.specialist(views)
+        return output.types.float().softmax(1), _standardised(output.features)
 
     @torch.no_grad()
     def of_faces(self, views: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -125,9 +126,9 @@ def training_loss(
     if rng.random() < 0.5:
         pictures, masks = pictures[:, :, ::-1], masks.flip(2)
     faces = enlarge(gray, rng)
-    pixels = as_input(np.concatenate([pictures, faces])).to(device)
+    pixels = relight(as_input(np.concatenate([pictures, faces])), rng).to(device)
     half = len(pictures)
-    look_alike = teachers.of_views(pixels[:half])
+    expected_types, look_alike = teachers.of_views(pixels[:half])
     expected, expressive = teachers.of_faces(pixels)
     keep = None
     if drop:
@@ -150,7 +151,8 @@ def training_loss(
     weight = torch.cat([0.5 * whole_face.float(), torch.ones(len(gray), device=device)])
     log_probability = expression.float().log_softmax(1)
     loss: torch.Tensor = (
-        functional.cross_entropy(types.float(), kinds, label_smoothing=0.02)
+        0.5 * functional.cross_entropy(types.float(), kinds)
+        + 0.5 * functional.cross_entropy(types.float(), expected_types)
         + functional.binary_cross_entropy_with_logits(clues.float(), torch.from_numpy(views.clues[chosen]).to(device))
         + 0.5
         * functional.binary_cross_entropy_with_logits(
