@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -21,12 +20,11 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import save_file
 from torch import nn
-from tqdm import tqdm
 
 from visagent.datasets.sources import EXPRESSIONS, Split, expression_pictures
+from visagent.finetune.loop import Epochs, channels_last, train
 
 SIDE = 48
-ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
 
 class ExpressionTeacher(nn.Module):
@@ -50,12 +48,6 @@ class ExpressionTeacher(nn.Module):
         """Logits `[B, 8]` of gray pictures `[B, 1, 48, 48]`, each of zero mean and unit spread."""
         logits: torch.Tensor = self.classify(self.features(gray))
         return logits
-
-
-def channels_last(network: ModuleT) -> ModuleT:
-    """The network with its weights laid out as the processor's convolutions want them: a third faster."""
-    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack this form
-    return network
 
 
 def normalise(gray: NDArray[np.uint8]) -> torch.Tensor:
@@ -104,34 +96,35 @@ def main() -> None:
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(0)
-    rng = np.random.default_rng(0)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     gray, votes = read(options.data, "train")
     dev_gray, dev_votes = read(options.data, "dev")
     network = channels_last(ExpressionTeacher().to(device))
-    optimizer = torch.optim.AdamW(network.parameters(), lr=options.rate, weight_decay=0.02)
-    steps = len(gray) // options.batch
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, options.rate, total_steps=steps * options.epochs)
-    state, first = options.out / "state.safetensors", 0
-    best = 0.0
-    for epoch in range(first, options.epochs):
-        network.train()
-        order = rng.permutation(len(gray))
-        for step in tqdm(range(steps), desc=f"epoch {epoch}", mininterval=20):
-            chosen = order[step * options.batch : (step + 1) * options.batch]
-            with torch.autocast(device.type, torch.bfloat16):
-                logits = network(normalise(augment(gray[chosen], rng)).to(device))
-            loss = nn.functional.cross_entropy(logits.float(), votes[chosen].to(device))
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            schedule.step()
-        now = accuracy(network.cpu(), dev_gray, dev_votes)
+    epochs = Epochs(len(gray), options.batch)
+
+    def loss_of(step: int) -> torch.Tensor:
+        chosen = epochs.batch(step)
+        faces = normalise(augment(gray[chosen], np.random.default_rng(step))).to(device)
+        with torch.autocast(device.type, torch.bfloat16):
+            logits = network(faces)
+        return nn.functional.cross_entropy(logits.float(), votes[chosen].to(device))
+
+    def report(_: int) -> str:
+        said = f"dev accuracy {accuracy(network.cpu(), dev_gray, dev_votes):.4f}"
         network.to(device)
-        tqdm.write(f"epoch {epoch}: dev accuracy {now:.4f}, last loss {loss.item():.3f}")
-        if now > best:
-            best = now
-            save_file({k: v.contiguous() for k, v in network.state_dict().items()}, state)
+        return said
+
+    train(
+        network,
+        [torch.optim.AdamW(network.parameters(), lr=options.rate, weight_decay=0.02)],
+        loss_of,
+        steps=len(epochs) * options.epochs,
+        checkpoint=options.out / "checkpoint.safetensors",
+        report=report,
+        warm_up=0.3,
+        clip=None,
+    )
+    save_file({k: v.contiguous() for k, v in network.state_dict().items()}, options.out / "state.safetensors")
 
 
 if __name__ == "__main__":

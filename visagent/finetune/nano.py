@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,7 +25,6 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torch import nn
-from tqdm import tqdm
 from transformers import Idefics3ForConditionalGeneration, PreTrainedTokenizerFast
 
 from visagent.datasets.attacks import ATTACK_TYPES, CLUES
@@ -40,8 +38,8 @@ from visagent.datasets.nano_examples import (
 )
 from visagent.datasets.routing import CANNOT, RoutingExample, sample_text_example
 from visagent.datasets.sources import EXPRESSIONS
-from visagent.finetune.checkpoint import load_checkpoint, save_checkpoint
 from visagent.finetune.expression_teacher import SIDE, ExpressionTeacher, normalise, read
+from visagent.finetune.loop import train
 from visagent.finetune.nano_model import (
     GRID,
     TOKENS_PER_VIEW,
@@ -334,6 +332,7 @@ def main() -> None:
     parser.add_argument(
         "--release-at", type=float, default=0.6, help="share of the steps after which the tower learns too"
     )
+    parser.add_argument("--seed", type=int, default=0, help="of the examples; take another to go on with new ones")
     parser.add_argument("--minutes-between-checkpoints", type=float, default=5)
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
@@ -361,30 +360,30 @@ def main() -> None:
         weight_decay=0.05,
         betas=(0.9, 0.98),
     )
-    checkpoint = options.out / "checkpoint.safetensors"
-    first = load_checkpoint(checkpoint, nano, [optimizer])
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, [options.rate, options.tower_rate], pct_start=0.05, total_steps=options.steps, cycle_momentum=False
-    )
-    for _ in range(first):
-        schedule.step()
-    rng = np.random.default_rng(first)
-    saved = time.monotonic()
-    batches = curriculum.batches(first, options.batch)
-    for step in (bar := tqdm(range(first, options.steps), initial=first, total=options.steps, mininterval=10)):
+    batches: Iterator[list[Example]] | None = None
+
+    def loss_of(step: int) -> torch.Tensor:
+        nonlocal batches
+        batches = batches or curriculum.batches(options.seed + step, options.batch)
         nano.model.vision_model.requires_grad_(step >= options.release_at * options.steps)
         batch = next(batches)
-        loss = training_loss(nano, batch, pixels_of(batch, views, gray, rng), tokenizer.pad_token_id, device)
-        optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(nano.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
-        bar.set_postfix(loss=f"{loss.item():.3f}", refresh=False)
-        if step + 1 == options.steps or time.monotonic() - saved > 60 * options.minutes_between_checkpoints:
-            save_checkpoint(checkpoint, nano, [optimizer], step + 1)
-            save_nano(nano, tokenizer, options.out / "visagent-nano")
-            saved = time.monotonic()
+        pixels = pixels_of(batch, views, gray, np.random.default_rng(step))
+        return training_loss(nano, batch, pixels, tokenizer.pad_token_id, device)
+
+    def report(_: int) -> str:
+        save_nano(nano, tokenizer, options.out / "visagent-nano")
+        return "saved"
+
+    train(
+        nano,
+        [optimizer],
+        loss_of,
+        steps=options.steps,
+        checkpoint=options.out / "checkpoint.safetensors",
+        report=report,
+        warm_up=0.05,
+        minutes=options.minutes_between_checkpoints,
+    )
 
 
 if __name__ == "__main__":

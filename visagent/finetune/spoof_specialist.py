@@ -5,7 +5,7 @@
 Recipe: cross-entropy on the type, binary cross-entropy on clues and on the attacked cells; mirror, relight and gray
 augmentation; AdamW, one cycle. After training the threshold is fixed on the development split (people who are in
 neither training nor test): the lowest attack score at which at most `--bpcer` of live development views are refused.
-Checkpoints after every epoch; run again with the same folder to go on.
+Checkpoints every few minutes; run again with the same folder to go on.
 """
 
 from __future__ import annotations
@@ -20,11 +20,9 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from torch import nn
-from tqdm import tqdm
 
 from visagent.datasets.attacks import ATTACK_TYPES, CLUES
-from visagent.finetune.checkpoint import load_checkpoint, save_checkpoint
-from visagent.finetune.expression_teacher import channels_last
+from visagent.finetune.loop import Epochs, channels_last, train
 from visagent.finetune.views import ViewSet, open_views, relight
 from visagent.tools.spoof.network import GRID, SpoofNetwork, Vocabulary, as_input, load_network, save_network
 
@@ -94,33 +92,31 @@ def main() -> None:
     options = parser.parse_args()
     torch.manual_seed(0)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    train, dev = open_views(options.views / "train"), open_views(options.views / "dev")
+    views, dev = open_views(options.views / "train"), open_views(options.views / "dev")
     network = channels_last(SpoofNetwork(Vocabulary(ATTACK_TYPES, CLUES)).to(device))
-    optimizer = torch.optim.AdamW(network.parameters(), lr=options.rate, weight_decay=0.02)
-    steps = len(train) // options.batch
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, options.rate, total_steps=max(steps * options.epochs, 1))
     if options.start:
         network.load_state_dict(load_network(options.start).state_dict())
-    checkpoint = options.out / "checkpoint.safetensors"
     options.out.mkdir(parents=True, exist_ok=True)
-    first = load_checkpoint(checkpoint, network, [optimizer])
-    for _ in range(first * steps):
-        schedule.step()
-    for epoch in range(first, options.epochs):
-        rng = np.random.default_rng(epoch)
-        network.train()
-        order = rng.permutation(len(train))[: steps * options.batch].reshape(steps, -1)
-        for batch in (bar := tqdm(order, desc=f"epoch {epoch}", mininterval=10)):
-            loss = training_loss(network, train, np.sort(batch), rng, device)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            schedule.step()
-            bar.set_postfix(loss=f"{loss.item():.3f}", refresh=False)
-        save_checkpoint(checkpoint, network, [optimizer], epoch + 1)
-        scores = attack_scores(network.cpu(), dev)
+    epochs = Epochs(len(views), options.batch)
+
+    def loss_of(step: int) -> torch.Tensor:
+        return training_loss(network, views, epochs.batch(step), np.random.default_rng(step), device)
+
+    def report(_: int) -> str:
+        said = f"dev AUC {roc_auc_score(dev.kinds > 0, attack_scores(network.cpu(), dev)):.4f}"
         network.to(device)
-        tqdm.write(f"epoch {epoch}: dev AUC {roc_auc_score(dev.kinds > 0, scores):.4f}, last loss {loss.item():.3f}")
+        return said
+
+    train(
+        network,
+        [torch.optim.AdamW(network.parameters(), lr=options.rate, weight_decay=0.02)],
+        loss_of,
+        steps=len(epochs) * options.epochs,
+        checkpoint=options.out / "checkpoint.safetensors",
+        report=report,
+        warm_up=0.3,
+        clip=None,
+    )
     scores = attack_scores(network.cpu(), dev)
     save_network(network, options.out / "spoof-specialist")
     point = operating_point(scores, dev.kinds > 0, options.bpcer)

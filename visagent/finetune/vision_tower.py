@@ -15,7 +15,6 @@ with the same folder to go on.
 from __future__ import annotations
 
 import argparse
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,13 +26,12 @@ from safetensors.torch import load_file, save_file
 from sklearn.metrics import roc_auc_score
 from torch import nn
 from torch.nn import functional
-from tqdm import tqdm
 from transformers.models.idefics3.modeling_idefics3 import Idefics3VisionTransformer
 
 from visagent.datasets.attacks import ATTACK_TYPES, CLUES
 from visagent.datasets.sources import EXPRESSIONS
-from visagent.finetune.checkpoint import load_checkpoint, save_checkpoint
 from visagent.finetune.expression_teacher import SIDE, ExpressionTeacher, augment, read
+from visagent.finetune.loop import train
 from visagent.finetune.nano_model import GRID, VIEW_SIDE, build_tower
 from visagent.finetune.views import ViewSet, open_views, relight
 from visagent.tools.spoof.network import SpoofNetwork, as_input, load_network
@@ -228,59 +226,47 @@ def main() -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(0)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    train, dev = open_views(options.views / "train"), open_views(options.views / "dev")
+    views, dev = open_views(options.views / "train"), open_views(options.views / "dev")
     gray, votes = read(options.data, "train")
     dev_gray, dev_votes = read(options.data, "dev")
     expression = ExpressionTeacher()
     expression.load_state_dict(load_file(options.teacher / "state.safetensors"))
     teachers = Teachers(load_network(options.specialist).to(device), expression.eval().to(device))
-    model = TowerWithHeads(build_tower(train.pictures(np.arange(0, len(train), len(train) // 256))), 128, 192).to(
+    model = TowerWithHeads(build_tower(views.pictures(np.arange(0, len(views), len(views) // 256))), 128, 192).to(
         device
     )
     if options.start:
         model.load_state_dict(weights_of(options.start))
-    optimizers = make_optimizers(model, options.rate)
-    schedules = [
-        torch.optim.lr_scheduler.OneCycleLR(
-            optimizer, options.rate, total_steps=options.steps, pct_start=0.06, cycle_momentum=False
-        )
-        for optimizer in optimizers
-    ]
-    checkpoint = options.out / "checkpoint.safetensors"
-    first = load_checkpoint(checkpoint, model, optimizers)
-    for schedule in schedules:
-        for _ in range(first):
-            schedule.step()
-    rng = np.random.default_rng(first)
-    saved = time.monotonic()
-    for step in (bar := tqdm(range(first, options.steps), initial=first, total=options.steps, mininterval=10)):
+
+    def loss_of(step: int) -> torch.Tensor:
+        rng = np.random.default_rng(step)
         half = options.batch // 2
         faces = rng.integers(0, len(gray), half)
-        loss = training_loss(
+        return training_loss(
             model,
             teachers,
-            train,
-            np.sort(rng.integers(0, len(train), half)),
+            views,
+            np.sort(rng.integers(0, len(views), half)),
             gray[faces],
             votes[faces],
             rng,
             drop=0.67 if step < options.full_from * options.steps else 0.0,
             device=device,
         )
-        model.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        for optimizer, schedule in zip(optimizers, schedules, strict=True):
-            optimizer.step()
-            schedule.step()
-        bar.set_postfix(loss=f"{loss.item():.3f}", refresh=False)
-        last = step + 1 == options.steps
-        if last or time.monotonic() - saved > 240:
-            save_checkpoint(checkpoint, model, optimizers, step + 1)
-            numbers = development_numbers(model.cpu(), dev, dev_gray[:1500], dev_votes[:1500])
-            model.to(device)
-            tqdm.write(f"step {step + 1}: " + ", ".join(f"{k} {v:.4f}" for k, v in numbers.items()))
-            saved = time.monotonic()
+
+    def report(_: int) -> str:
+        numbers = development_numbers(model.cpu(), dev, dev_gray[:1500], dev_votes[:1500])
+        model.to(device)
+        return ", ".join(f"{name} {value:.4f}" for name, value in numbers.items())
+
+    train(
+        model,
+        make_optimizers(model, options.rate),
+        loss_of,
+        steps=options.steps,
+        checkpoint=options.out / "checkpoint.safetensors",
+        report=report,
+    )
     save_file({k: v.contiguous() for k, v in model.tower.state_dict().items()}, options.out / "tower.safetensors")
 
 
