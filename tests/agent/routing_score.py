@@ -9,10 +9,21 @@ from visagent.evaluation import routing
 from visagent.evaluation.intervals import wilson_interval
 from visagent.evaluation.routing import Call, Record, expected_tools, is_expected, routing_accuracy
 
-__all__ = ["QUESTIONS", "Call", "Record", "expected_tools", "is_expected", "load_questions", "routing_accuracy",
-           "wilson_interval"]
+__all__ = [
+    "DEVELOPMENT_QUESTIONS",
+    "QUESTIONS",
+    "Call",
+    "Record",
+    "expected_tools",
+    "is_expected",
+    "load_questions",
+    "routing_accuracy",
+    "wilson_interval",
+]
 
 QUESTIONS = Path(__file__).with_name("routing_questions.jsonl")
+DEVELOPMENT_QUESTIONS = Path(__file__).with_name("routing_development.jsonl")
+"""A second set by another author, to choose between trainings with; the first is for the final number only."""
 
 
 def load_questions(path: Path = QUESTIONS) -> list[dict[str, Any]]:

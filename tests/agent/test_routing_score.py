@@ -5,15 +5,28 @@ from __future__ import annotations
 import re
 from collections import Counter
 from difflib import SequenceMatcher
+from random import Random
 from typing import Any
 
 import pytest
 
-from .routing_score import Call, Record, expected_tools, is_expected, load_questions, routing_accuracy, wilson_interval
+from visagent.datasets.routing import routing_example
+
+from .routing_score import (
+    DEVELOPMENT_QUESTIONS,
+    Call,
+    Record,
+    expected_tools,
+    is_expected,
+    load_questions,
+    routing_accuracy,
+    wilson_interval,
+)
 
 ARGUMENTS = {"spoof": {"image"}, "expression": {"image"}, "faces": {"image"}, "verify": {"image_a", "image_b"}}
 STYLES = {"plain", "terse", "misspelt", "polite", "chatty"}
 RECORDS = load_questions()
+DEVELOPMENT = load_questions(DEVELOPMENT_QUESTIONS)
 
 
 def spoof(image: str) -> Call:
@@ -46,7 +59,7 @@ def test_the_styles_are_balanced() -> None:
     assert max(counts.values()) <= 1.25 * min(counts.values())
 
 
-@pytest.mark.parametrize("record", RECORDS, ids=lambda record: record["question"][:40])
+@pytest.mark.parametrize("record", [*RECORDS, *DEVELOPMENT], ids=lambda record: record["question"][:40])
 def test_a_record_is_well_formed(record: dict[str, Any]) -> None:
     assert set(record) == {"question", "pictures", "history", "expect", "style", "about"}
     assert record["question"] == record["question"].strip() != ""
@@ -69,6 +82,20 @@ def test_no_two_questions_share_a_skeleton() -> None:
     alike = [(one, other) for index, one in enumerate(long) for other in long[:index]
              if (match := SequenceMatcher(None, one, other)).quick_ratio() > 0.7 and match.ratio() > 0.7]
     assert alike == []
+
+
+def _plain(question: str) -> str:
+    return re.sub(r"[^a-z0-9 ]", "", question.lower()).strip()
+
+
+def test_hardly_a_question_is_in_the_training_or_in_the_other_set() -> None:
+    """A bare word ("liveness") comes up by chance; sentences do not."""
+    blind = {_plain(record["question"]) for record in RECORDS}
+    assert len(blind & {_plain(record["question"]) for record in DEVELOPMENT}) <= 3
+    rng = Random(17)
+    trained = {_plain(routing_example(rng).question) for _ in range(8000)}
+    assert len(blind & trained) <= 12
+    assert [question for question in blind & trained if len(question.split()) > 4] == []
 
 
 def test_names_are_compared_as_a_set_and_pictures_where_given() -> None:
