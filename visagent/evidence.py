@@ -138,6 +138,7 @@ class Finding(_Frozen):
         regions: Boxes in the upright original.
         artifacts: Handles of pictures and plots.
         model: Model that decided.
+        witnesses: Other models whose words the finding repeats or weighs.
         caveats: What the reader must know to not over-read the answer.
         reason: Why there is no answer; required when there is none.
     """
@@ -151,6 +152,7 @@ class Finding(_Frozen):
     regions: tuple[Region, ...] = ()
     artifacts: tuple[Artifact, ...] = ()
     model: ModelIdentity | None = None
+    witnesses: tuple[ModelIdentity, ...] = ()
     caveats: tuple[str, ...] = ()
     reason: str | None = None
 

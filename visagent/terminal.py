@@ -18,7 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from visagent.agent.answer import Answer
-from visagent.evidence import Direction, Finding, Score, State
+from visagent.evidence import Direction, Finding, ModelIdentity, Score, State
 from visagent.media import PictureStore
 
 MAX_WIDTH = 100
@@ -154,7 +154,9 @@ def show_finding(console: Console, finding: Finding, *, title: str | None = None
         if len(finding.regions) > MAX_REGIONS:
             _indented(console, f"and {len(finding.regions) - MAX_REGIONS} more; --json gives all")
     if finding.model is not None:
-        _indented(console, f"model: {_model(finding)}")
+        _indented(console, f"model: {_model(finding.model)}")
+    for witness in finding.witnesses:
+        _indented(console, f"also asked: {_model(witness)}")
     for caveat in finding.caveats:
         _indented(console, f"note: {caveat}")
 
@@ -218,10 +220,8 @@ def _reached(score: Score) -> str:
     return "-" if score.passes is None else ("yes" if score.passes else "no")
 
 
-def _model(finding: Finding) -> str:
-    if finding.model is None:
-        return "-"
-    return finding.model.id if finding.model.digest is None else f"{finding.model.id} ({finding.model.digest})"
+def _model(model: ModelIdentity) -> str:
+    return model.id if model.digest is None else f"{model.id} ({model.digest})"
 
 
 def _indented(console: Console, text: str) -> None:

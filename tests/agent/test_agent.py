@@ -330,3 +330,13 @@ def test_nothing_is_traced_even_if_the_environment_asks_for_it(monkeypatch: pyte
     finally:
         get_env_var.cache_clear()
     assert traced == [False, False]
+
+
+def test_a_cleared_conversation_counts_its_pictures_from_one_again() -> None:
+    """Small models expect image_1 in a new conversation."""
+    agent = Agent(Settings(), engine=ScriptedEngine(script=["Hello.", "Hello."]), tools=())
+    for _ in range(2):
+        agent.ask("Hello?", [picture_from_array(np.zeros((16, 16, 3), np.uint8))])
+        assert agent.pictures.ids() == ("image_1",)
+        agent.clear()
+        assert agent.pictures.ids() == ()

@@ -81,6 +81,7 @@ def test_both_say_live(install: Callable[..., Path], through: Through, witness: 
     assert finding.model is not None
     assert finding.model.id == "spoof-specialist"
     assert finding.model.digest
+    assert finding.witnesses == (model.identity,)
     assert "Presentation-attack screening of one picture, not certified liveness." in finding.caveats
 
 

@@ -55,6 +55,16 @@ def test_shrinking_does_not_alias() -> None:
     assert resize(stripes, 256, 256).shape == stripes.shape
 
 
+def test_detail_beyond_the_limit_is_left_out_and_geometry_stays() -> None:
+    """A fine checkerboard becomes gray; a picture with fewer pixels than the limit is not touched."""
+    fine = np.kron(np.indices((200, 200)).sum(0) % 2 * 255, np.ones((2, 2))).astype(np.uint8)[..., None].repeat(3, 2)
+    box = Box(x1=40, y1=40, x2=360, y2=360)
+    sharp, soft = take_view(fine, box, 1.0, 160), take_view(fine, box, 1.0, 160, detail=80)
+    assert (soft.left, soft.top, soft.side, soft.rgb.shape) == (sharp.left, sharp.top, sharp.side, sharp.rgb.shape)
+    assert soft.rgb.std() < 0.2 * take_view(fine, box, 1.0).rgb.std()
+    assert np.array_equal(take_view(fine, box, 1.0, 160, detail=320).rgb, sharp.rgb)
+
+
 @pytest.mark.parametrize("wrong", [{"margin": 0.0}, {"size": 0}])
 def test_a_view_of_nothing_is_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="positive"):

@@ -88,7 +88,9 @@ class Agent:
             raise QuestionError("The agent is still answering; let that finish first.")
         try:
             self._conversation = None
+            # A new store: its pictures are image_1, image_2, ... again, as a model expects of a new conversation.
             self.pictures.clear()
+            self.pictures = PictureStore(max_pictures=self._settings.max_pictures)
         finally:
             self._busy.release()
 

@@ -69,7 +69,7 @@ def score_many(engine: Engine, question: str, views: Sequence[NDArray[np.uint8]]
     """
     if not isinstance(engine, LocalEngine):
         return np.array([engine.score_options(question, [view], options) for view in views])
-    end = engine._end_tokens()[0]
+    end = engine.end_tokens()[0]
     answers = [[*engine.processor.tokenizer(option, add_special_tokens=False)["input_ids"], end] for option in options]
     rows: list[NDArray[np.float64]] = []
     for part in _parts(views, batch):
@@ -110,12 +110,12 @@ def _write(engine: LocalEngine, conversations: Sequence[Conversation], tools: Se
     inputs = _inputs(engine, conversations, tools)
     used = int(inputs["input_ids"].shape[1])
     with torch.inference_mode():
-        written = engine.model.generate(**inputs, **engine._decoding(min(max_tokens, engine.context_tokens - used)))
-    ends = set(engine._end_tokens())
+        written = engine.model.generate(**inputs, **engine.decoding(min(max_tokens, engine.context_tokens - used)))
+    ends = set(engine.end_tokens())
     texts = []
     for row in written[:, used:].tolist():
         stop = next((place for place, token in enumerate(row) if token in ends), len(row))
-        texts.append(engine._words(torch.tensor(row[:stop])))
+        texts.append(engine.words(torch.tensor(row[:stop])))
     return texts
 
 

@@ -31,7 +31,7 @@ from visagent.settings import load_settings
 from visagent.tools.models import Models
 from visagent.tools.spoof.specialist import Specialist
 from visagent.tools.subject import limits_of
-from visagent.vision.crop import ByteImage, resize, take_view
+from visagent.vision.crop import FACE_VIEW_DETAIL, ByteImage, resize, take_view
 from visagent.vision.detect import detect_faces, load_face_detector
 from visagent.vision.quality import measure_quality
 
@@ -88,7 +88,8 @@ def faces_of(rgb: ByteImage, group: str, models: Models) -> Iterator[LiveFace]:
     """Every face of a picture as the spoof tool sees it; none if none is found."""
     for face in detect_faces(rgb, models.get(load_face_detector)):
         fit = not measure_quality(rgb, face).shortcomings(limits_of("spoof"))
-        yield LiveFace(group, take_view(rgb, face.box, size=VIEW_SIDE).rgb if fit else None)
+        view = take_view(rgb, face.box, size=VIEW_SIDE, detail=FACE_VIEW_DETAIL)
+        yield LiveFace(group, view.rgb if fit else None)
 
 
 def photo_faces(folder: Path, models: Models, *, limit: int | None = None) -> Iterator[LiveFace]:

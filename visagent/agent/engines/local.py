@@ -91,7 +91,7 @@ class LocalEngine(Engine):
         """Log-likelihood of each answer, from one prefill. Raises EngineError."""
         if not options:
             return []
-        end = self._end_tokens()[0]
+        end = self.end_tokens()[0]
         answers = [[*self.processor.tokenizer(option, add_special_tokens=False)["input_ids"], end]
                    for option in options]
         try:
@@ -138,8 +138,8 @@ class LocalEngine(Engine):
         try:
             inputs, room = self._prompt(messages, tools, max_tokens)
             with self._lock:
-                written = self.model.generate(**inputs, **self._decoding(room))
-            return self._words(written[0, inputs["input_ids"].shape[1]:])
+                written = self.model.generate(**inputs, **self.decoding(room))
+            return self.words(written[0, inputs["input_ids"].shape[1]:])
         except EngineError:
             raise
         except Exception as error:  # shapes, memory, templates: whatever it was, the model gave no answer
@@ -159,7 +159,7 @@ class LocalEngine(Engine):
                 inputs, room = self._prompt(messages, tools, max_tokens)
                 stopping = StoppingCriteriaList([lambda ids, scores, **_: abandoned.is_set()])
                 with self._lock:
-                    self.model.generate(**inputs, **self._decoding(room), streamer=streamer,
+                    self.model.generate(**inputs, **self.decoding(room), streamer=streamer,
                                         stopping_criteria=stopping)
             except Exception as error:
                 failures.append(error)
@@ -184,20 +184,22 @@ class LocalEngine(Engine):
             raise EngineError(f"The question is too long for this model: {used} tokens of {self.context_tokens}.")
         return inputs, min(max_tokens, self.context_tokens - used)
 
-    def _decoding(self, room: int) -> dict[str, Any]:
-        ends = self._end_tokens()
+    def decoding(self, room: int) -> dict[str, Any]:
+        """The arguments of the model's `generate`: greedy, at most `room` tokens."""
+        ends = self.end_tokens()
         pad = self.processor.tokenizer.pad_token_id
         return {"max_new_tokens": room, "do_sample": False, "eos_token_id": ends,
                 "pad_token_id": ends[0] if pad is None else pad}
 
-    def _end_tokens(self) -> list[int]:
+    def end_tokens(self) -> list[int]:
         """What ends a turn: the tokenizer's own end token first, then those of the generation settings."""
         configured = self.model.generation_config.eos_token_id
         more = configured if isinstance(configured, list) else [configured]
         own = self.processor.tokenizer.eos_token_id
         return list(dict.fromkeys(token for token in (own, *more) if token is not None))
 
-    def _words(self, tokens: torch.Tensor) -> str:
+    def words(self, tokens: torch.Tensor) -> str:
+        """Generated tokens as text, without control tokens."""
         return self._strip_control(str(self.processor.tokenizer.decode(tokens, skip_special_tokens=False)))
 
     def _strip_control(self, text: str) -> str:

@@ -16,7 +16,7 @@ from visagent.tools.contract import ImageId, Tool, ToolContext, ToolInput
 from visagent.tools.spoof.specialist import PRESENT, Opinion, Specialist, load_specialist
 from visagent.tools.spoof.words import Verdict, Words, read_words
 from visagent.tools.subject import ChosenFace, FaceNumber, choose_face
-from visagent.vision.crop import View, take_view
+from visagent.vision.crop import FACE_VIEW_DETAIL, View, take_view
 
 SPOOF_QUESTION: Final = "Is this a live face or a spoof? Why? Show me where."
 """What the vision-language model is asked; visagent-nano is trained on these words."""
@@ -62,7 +62,7 @@ def run_spoof(request: SpoofInput, context: ToolContext) -> Finding:
     if isinstance(chosen, Finding):
         return chosen
     specialist = context.models.get(load_specialist)
-    view = take_view(chosen.picture.rgb, chosen.face.box, size=VIEW_SIDE)
+    view = take_view(chosen.picture.rgb, chosen.face.box, size=VIEW_SIDE, detail=FACE_VIEW_DETAIL)
     opinion = specialist.look(view.rgb)
     testimony = _ask(context, view, chosen)
     own: Verdict = "spoof" if opinion.is_spoof else "live"
@@ -71,7 +71,8 @@ def run_spoof(request: SpoofInput, context: ToolContext) -> Finding:
     return Finding(
         tool="spoof", answer=answer, summary=_summary(answer, chosen, opinion, testimony, areas),
         images=(chosen.image_id,), scores=_scores(opinion, specialist), regions=(_face(chosen), *areas),
-        model=specialist.identity, caveats=_caveats(testimony))
+        model=specialist.identity, witnesses=(testimony.identity,) if testimony.identity else (),
+        caveats=_caveats(testimony))
 
 
 def _ask(context: ToolContext, view: View, chosen: ChosenFace) -> Testimony:
