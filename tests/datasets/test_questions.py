@@ -8,7 +8,7 @@ from random import Random
 import pytest
 
 from visagent.datasets.grammar import Grammar, plural
-from visagent.datasets.noise import type_noisily
+from visagent.datasets.noise import LITTLE_WORDS, telegraphic, type_noisily
 from visagent.datasets.questions import INTENTS, TOOL_OF, join_questions, sample_follow_up, sample_question
 
 BROAD = (*TOOL_OF, "none.general", "none.nearmiss", "none.scene", "none.gibberish", "not_offered.identity",
@@ -114,3 +114,20 @@ def test_a_faulty_grammar_is_refused(text: str) -> None:
 def test_plurals() -> None:
     assert [plural(w) for w in ("car", "washing machine", "policeman", "box", "fly", "key")] == [
         "cars", "washing machines", "policemen", "boxes", "flies", "keys"]
+
+
+@pytest.mark.parametrize("intent", TOOL_OF)
+def test_telegram_style_leaves_out_little_words_only(intent: str) -> None:
+    rng = Random(4)
+    shorter = 0
+    for _ in range(100):
+        question = sample_question(intent, rng)
+        words, kept = question.split(" "), telegraphic(question, rng).split(" ")
+        assert any(kept)
+        shorter += len(kept) < len(words)
+        rest = iter(words)
+        assert all(word in rest for word in kept), "the order stays"
+        left_out = {w.lower().strip(",.?!") for w in words} - {w.lower().strip(",.?!") for w in kept}
+        assert left_out <= LITTLE_WORDS
+    assert shorter > 50
+    assert telegraphic("is it this?", rng, 1.0) == "is it this?"

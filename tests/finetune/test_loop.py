@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from visagent.finetune.loop import Epochs, one_cycle, train
+from visagent.finetune.loop import Epochs, train
 
 
 def _model() -> tuple[torch.nn.Linear, torch.optim.Optimizer]:
@@ -69,16 +69,6 @@ def test_the_rate_rises_to_its_peak_and_falls_and_a_finished_training_does_nothi
     assert 8 <= int(np.argmax(rates)) <= 11
     assert rates[-1] < 1e-3
     assert reports == [40]
-
-
-@pytest.mark.parametrize("warm_up", [0.05, 0.3])
-def test_the_cycle_is_that_of_pytorch(warm_up: float) -> None:
-    _, optimizer = _model()
-    reference = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1.0, total_steps=200, pct_start=warm_up)
-    for step in range(199):
-        assert one_cycle(step, 200, warm_up) == pytest.approx(reference.get_last_lr()[0], abs=1e-6)
-        optimizer.step()
-        reference.step()
 
 
 def test_an_epoch_shows_every_example_once_and_the_next_in_another_order() -> None:

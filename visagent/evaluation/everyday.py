@@ -30,12 +30,12 @@ from visagent.media import load_picture
 from visagent.settings import load_settings
 from visagent.tools.models import Models
 from visagent.tools.spoof.specialist import Specialist
+from visagent.tools.spoof.view import screening_view
 from visagent.tools.subject import limits_of
-from visagent.vision.crop import FACE_VIEW_DETAIL, ByteImage, resize, take_view
+from visagent.vision.crop import ByteImage, resize
 from visagent.vision.detect import detect_faces, load_face_detector
 from visagent.vision.quality import measure_quality
 
-VIEW_SIDE = 192
 LIMIT = "at most 0.05"
 PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png")
 
@@ -88,7 +88,7 @@ def faces_of(rgb: ByteImage, group: str, models: Models) -> Iterator[LiveFace]:
     """Every face of a picture as the spoof tool sees it; none if none is found."""
     for face in detect_faces(rgb, models.get(load_face_detector)):
         fit = not measure_quality(rgb, face).shortcomings(limits_of("spoof"))
-        view = take_view(rgb, face.box, size=VIEW_SIDE, detail=FACE_VIEW_DETAIL)
+        view = screening_view(rgb, face.box)
         yield LiveFace(group, view.rgb if fit else None)
 
 

@@ -6,7 +6,7 @@ A convolutional network learns expressions from 27,000 small pictures far better
 labels on the (unlabelled, larger, coloured) faces of LFW and UTKFace then teach visagent-nano, which would otherwise
 know only 48-pixel gray pictures. The teacher is a training aid and is not shipped.
 
-Recipe: cross-entropy against the ten annotators' votes; flips, shifts, small turns, brightness; AdamW, one cycle.
+Recipe: cross-entropy against the ten annotators' votes; flips, shifts, small turns, brightness; AdamW.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from visagent.datasets.sources import EXPRESSIONS, Split, expression_pictures
-from visagent.finetune.loop import Epochs, channels_last, train
+from visagent.finetune.loop import Epochs, channels_last, train_convolutions
 
 SIDE = 48
 
@@ -114,15 +114,13 @@ def main() -> None:
         network.to(device)
         return said
 
-    train(
+    train_convolutions(
         network,
-        [torch.optim.AdamW(network.parameters(), lr=options.rate, weight_decay=0.02)],
         loss_of,
+        report,
         steps=len(epochs) * options.epochs,
+        rate=options.rate,
         checkpoint=options.out / "checkpoint.safetensors",
-        report=report,
-        warm_up=0.3,
-        clip=None,
     )
     save_file({k: v.contiguous() for k, v in network.state_dict().items()}, options.out / "state.safetensors")
 

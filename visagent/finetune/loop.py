@@ -1,8 +1,7 @@
-"""The loop that all recipes share: one cycle of the learning rate, progress, checkpoints and going on from them."""
+"""The loop that all recipes share: a rate that rises and falls, progress, checkpoints and going on from them."""
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 from tqdm import tqdm
+from transformers import get_cosine_schedule_with_warmup
 
 from visagent.finetune.checkpoint import load_checkpoint, save_checkpoint
 
@@ -47,10 +47,12 @@ def train(
     first = load_checkpoint(checkpoint, model, optimizers)
     if first >= steps:
         return
-    schedules = [
-        torch.optim.lr_scheduler.LambdaLR(optimizer, lambda done: one_cycle(first + done, steps, warm_up))
-        for optimizer in optimizers
-    ]
+    schedules = []
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["initial_lr"] = group["lr"]  # what a schedule that begins in the middle looks for
+        rising = round(warm_up * steps)
+        schedules.append(get_cosine_schedule_with_warmup(optimizer, rising, steps, last_epoch=first - 1))
     saved = time.monotonic()
     for step in (bar := tqdm(range(first, steps), initial=first, total=steps, mininterval=10)):
         model.train()
@@ -68,19 +70,6 @@ def train(
             save_checkpoint(checkpoint, model, optimizers, step + 1)
             tqdm.write(f"step {step + 1}: {report(step + 1)}")
             saved = time.monotonic()
-
-
-def one_cycle(step: int, steps: int, warm_up: float) -> float:
-    """The learning rate of a step as a share of its peak: up from 1/25 and down to nearly 0, both along a cosine.
-
-    Smith and Topin, 2018 (arXiv:1708.07120), in the form of PyTorch's `OneCycleLR`, which cannot begin in the middle.
-    """
-    top = warm_up * steps - 1
-    if step <= top:
-        start, end, share = 1 / 25, 1.0, step / max(top, 1)
-    else:
-        start, end, share = 1.0, 1 / 25e4, (step - top) / (steps - 1 - top)
-    return end + (start - end) * (1 + math.cos(math.pi * min(share, 1.0))) / 2
 
 
 class Epochs:
@@ -111,3 +100,19 @@ def channels_last(network: ModuleT) -> ModuleT:
     """The network with its weights laid out as the processor's convolutions want them: a third faster."""
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack this form
     return network
+
+
+def train_convolutions(
+    network: nn.Module,
+    loss_of: Callable[[int], torch.Tensor],
+    report: Callable[[int], str],
+    *,
+    steps: int,
+    rate: float,
+    checkpoint: Path,
+) -> None:
+    """`train` as the small convolutional networks want it: AdamW, a long warm-up, no clipping."""
+    optimizer = torch.optim.AdamW(network.parameters(), lr=rate, weight_decay=0.02)
+    train(
+        network, [optimizer], loss_of, steps=steps, checkpoint=checkpoint, report=report, warm_up=0.3, clip=None
+    )

@@ -48,7 +48,7 @@ from visagent.finetune.nano_model import (
     build_processor,
     train_tokenizer,
 )
-from visagent.finetune.views import ViewSet, open_views, relight
+from visagent.finetune.views import ViewSet, open_views, vary_camera
 from visagent.finetune.vision_tower import enlarge
 from visagent.tools.spoof.network import as_input
 
@@ -224,7 +224,7 @@ def pixels_of(batch: list[Example], views: ViewSet, gray: NDArray[np.uint8], rng
             out[index] = views.pictures(np.array([number]))[0]
         else:
             out[index] = enlarge(gray[number : number + 1], rng)[0]
-    return relight(as_input(out), rng)
+    return vary_camera(as_input(out), rng)
 
 
 def training_loss(

@@ -2,8 +2,8 @@
 
     python -m visagent.finetune.spoof_specialist --views runs/views --out runs/spoof-specialist
 
-Recipe: cross-entropy on the type, binary cross-entropy on clues and on the attacked cells; mirror, relight and gray
-augmentation; AdamW, one cycle. After training the threshold is fixed on the development split (people who are in
+Recipe: cross-entropy on the type, binary cross-entropy on clues and on the attacked cells; mirror and
+camera augmentation; AdamW. After training the threshold is fixed on the development split (people who are in
 neither training nor test): the lowest attack score at which at most `--bpcer` of live development views are refused.
 Checkpoints every few minutes; run again with the same folder to go on.
 """
@@ -22,8 +22,8 @@ from sklearn.metrics import roc_auc_score
 from torch import nn
 
 from visagent.datasets.attacks import ATTACK_TYPES, CLUES
-from visagent.finetune.loop import Epochs, channels_last, train
-from visagent.finetune.views import ViewSet, open_views, relight
+from visagent.finetune.loop import Epochs, channels_last, train_convolutions
+from visagent.finetune.views import ViewSet, open_views, vary_camera
 from visagent.tools.spoof.network import GRID, SpoofNetwork, Vocabulary, as_input, load_network, save_network
 
 
@@ -34,7 +34,7 @@ def training_loss(
     pictures, masks = views.pictures(chosen), views.masks(chosen, GRID)
     if rng.random() < 0.5:
         pictures, masks = pictures[:, :, ::-1], masks.flip(2)
-    inputs = relight(as_input(pictures), rng)
+    inputs = vary_camera(as_input(pictures), rng)
     with torch.autocast(device.type, torch.bfloat16):
         output = network(inputs.to(device, memory_format=torch.channels_last))
     kinds = torch.from_numpy(views.kinds[chosen]).to(device)
@@ -107,15 +107,13 @@ def main() -> None:
         network.to(device)
         return said
 
-    train(
+    train_convolutions(
         network,
-        [torch.optim.AdamW(network.parameters(), lr=options.rate, weight_decay=0.02)],
         loss_of,
+        report,
         steps=len(epochs) * options.epochs,
+        rate=options.rate,
         checkpoint=options.out / "checkpoint.safetensors",
-        report=report,
-        warm_up=0.3,
-        clip=None,
     )
     scores = attack_scores(network.cpu(), dev)
     save_network(network, options.out / "spoof-specialist")

@@ -50,14 +50,25 @@ class ViewSet:
         return torch.from_numpy((down[:, :, None] * across[:, None, :] * (grid / side) ** 2).astype(np.float32))
 
 
-def relight(inputs: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
-    """Views `[B, 3, H, W]` (-1 to 1) in other light, 15 % of them gray: neither must speak for an attack."""
-    inputs = inputs.clone()
-    gray = torch.from_numpy(rng.random(len(inputs)) < 0.15)
+def vary_camera(inputs: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
+    """Views `[B, 3, H, W]` (-1 to 1) as other cameras show them: none of it may speak for an attack.
+
+    Brightness and contrast for all; a third becomes gray; a third is sharpened, as phones do.
+    """
     luma = inputs.new_tensor([0.299, 0.587, 0.114])[:, None, None]
-    inputs[gray] = (inputs[gray] * luma).sum(1, keepdim=True)
-    light = torch.from_numpy(rng.uniform(0.85, 1.15, (len(inputs), 1, 1, 1)).astype(np.float32))
-    return inputs * light + torch.from_numpy(rng.normal(0, 0.06, (len(inputs), 1, 1, 1)).astype(np.float32))
+    gray = (inputs * luma).sum(1, keepdim=True)
+    inputs = torch.where(_each(rng.random(len(inputs)) < 0.33), gray, inputs)
+    soft = torch.nn.functional.avg_pool2d(inputs, 3, 1, 1, count_include_pad=False)
+    amount = _each((rng.random(len(inputs)) < 0.33) * rng.uniform(0.2, 2.0, len(inputs)))
+    inputs = inputs + amount * (inputs - soft)
+    contrast, light = _each(rng.uniform(0.8, 1.2, len(inputs))), _each(rng.normal(0, 0.06, len(inputs)))
+    return (inputs * contrast + light).clamp(-1, 1)
+
+
+def _each(values: NDArray[np.generic]) -> torch.Tensor:
+    """One value per view, `[B, 1, 1, 1]`, in single precision where it is a number."""
+    tensor = torch.from_numpy(values)
+    return (tensor.float() if tensor.is_floating_point() else tensor)[:, None, None, None]
 
 
 def open_views(folder: Path) -> ViewSet:

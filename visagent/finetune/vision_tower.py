@@ -33,7 +33,7 @@ from visagent.datasets.sources import EXPRESSIONS
 from visagent.finetune.expression_teacher import SIDE, ExpressionTeacher, augment, read
 from visagent.finetune.loop import train
 from visagent.finetune.nano_model import GRID, VIEW_SIDE, build_tower
-from visagent.finetune.views import ViewSet, open_views, relight
+from visagent.finetune.views import ViewSet, open_views, vary_camera
 from visagent.tools.spoof.network import SpoofNetwork, as_input, load_network
 
 
@@ -124,7 +124,7 @@ def training_loss(
     if rng.random() < 0.5:
         pictures, masks = pictures[:, :, ::-1], masks.flip(2)
     faces = enlarge(gray, rng)
-    pixels = relight(as_input(np.concatenate([pictures, faces])), rng).to(device)
+    pixels = vary_camera(as_input(np.concatenate([pictures, faces])), rng).to(device)
     half = len(pictures)
     expected_types, look_alike = teachers.of_views(pixels[:half])
     expected, expressive = teachers.of_faces(pixels)

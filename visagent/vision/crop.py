@@ -54,11 +54,6 @@ class View:
                    x2=(box.x2 - self.left) * scale, y2=(box.y2 - self.top) * scale)
 
 
-FACE_VIEW_DETAIL = 144
-"""Pixels along a view that hold its finest detail. LFW's faces were about 110 pixels wide before they were enlarged,
-UTKFace's at most 170: to networks that learned from them the pores of a sharper photo are the texture of an attack."""
-
-
 def take_view(rgb: ByteImage, box: Box, margin: float = FACE_VIEW_MARGIN, size: int | None = None,
               detail: int | None = None) -> View:
     """Cut the square view around a box.

@@ -24,7 +24,6 @@ from torch import nn
 
 from visagent.errors import WeightsError
 
-VIEW_SIDE = 192
 GRID = 12
 
 

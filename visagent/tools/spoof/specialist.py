@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from visagent.errors import WeightsError
 from visagent.evidence import Box, ModelIdentity
+from visagent.tools.spoof.view import VIEW_SIDE
 from visagent.weights import locate, weights_digest
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ class Specialist:
         """
         import torch
 
-        from visagent.tools.spoof.network import VIEW_SIDE, as_input
+        from visagent.tools.spoof.network import as_input
 
         if view.shape != (VIEW_SIDE, VIEW_SIDE, 3) or view.dtype != np.uint8:
             raise ValueError(f"the specialist looks at uint8 [{VIEW_SIDE}, {VIEW_SIDE}, 3]")

@@ -14,9 +14,10 @@ from visagent.errors import EngineError
 from visagent.evidence import Box, Finding, ModelIdentity, Region, Score
 from visagent.tools.contract import ImageId, Tool, ToolContext, ToolInput
 from visagent.tools.spoof.specialist import PRESENT, Opinion, Specialist, load_specialist
+from visagent.tools.spoof.view import screening_view
 from visagent.tools.spoof.words import Verdict, Words, read_words
 from visagent.tools.subject import ChosenFace, FaceNumber, choose_face
-from visagent.vision.crop import FACE_VIEW_DETAIL, View, take_view
+from visagent.vision.crop import View
 
 SPOOF_QUESTION: Final = "Is this a live face or a spoof? Why? Show me where."
 """What the vision-language model is asked; visagent-nano is trained on these words."""
@@ -56,13 +57,11 @@ class Testimony:
 
 def run_spoof(request: SpoofInput, context: ToolContext) -> Finding:
     """Judge one face. Raises UnknownPicture, WeightsError."""
-    from visagent.tools.spoof.network import VIEW_SIDE
-
     chosen = choose_face(request.image, request.face, context, "spoof")
     if isinstance(chosen, Finding):
         return chosen
     specialist = context.models.get(load_specialist)
-    view = take_view(chosen.picture.rgb, chosen.face.box, size=VIEW_SIDE, detail=FACE_VIEW_DETAIL)
+    view = screening_view(chosen.picture.rgb, chosen.face.box)
     opinion = specialist.look(view.rgb)
     testimony = _ask(context, view, chosen)
     own: Verdict = "spoof" if opinion.is_spoof else "live"
