@@ -94,7 +94,7 @@ def test_hardly_a_question_is_in_the_training_or_in_the_other_set() -> None:
     assert len(blind & {_plain(record["question"]) for record in DEVELOPMENT}) <= 3
     rng = Random(17)
     trained = {_plain(routing_example(rng).question) for _ in range(8000)}
-    assert len(blind & trained) <= 12
+    assert len(blind & trained) <= 24
     assert [question for question in blind & trained if len(question.split()) > 4] == []
 
 

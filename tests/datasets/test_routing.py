@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from itertools import permutations
 from random import Random
 
 import pytest
 
+from visagent.datasets import routing
 from visagent.datasets.questions import sample_question
 from visagent.datasets.references import name_all, name_picture, name_two
 from visagent.datasets.routing import (
@@ -19,6 +21,7 @@ from visagent.datasets.routing import (
     RoutingExample,
     final_answer_example,
     routing_example,
+    sample_family,
     sample_text_example,
 )
 from visagent.datasets.summaries import sample_summary
@@ -127,7 +130,7 @@ def test_the_same_seed_gives_the_same_examples() -> None:
 @pytest.fixture(scope="module")
 def near_misses() -> str:
     rng = Random(1)
-    return "\n".join(sample_question("none.nearmiss", rng).lower() for _ in range(6000))
+    return "\n".join(sample_question("none.nearmiss", rng).lower() for _ in range(12000))
 
 
 @pytest.mark.parametrize("words", [
@@ -152,3 +155,43 @@ def test_names_of_pictures_are_unambiguous() -> None:
         assert all(len(meant) == 1 for meant in named.values())
         assert name_all(count, rng)
         assert "1" in name_two(1, 2, count, Random(0)) or "first" in name_two(1, 2, count, Random(0))
+
+
+def test_a_family_begins_alike_and_ends_in_questions_of_its_own() -> None:
+    rng = Random(9)
+    families = [family for family in (sample_family(rng, 5) for _ in range(300)) if len(family) > 1]
+    assert {len(family) for family in families} == {5}
+    talked = 0
+    for family in families:
+        earlier = [[m for m in example.messages[:-1]] for example in family]
+        shared = min(earlier, key=len)
+        if family[0].kind == "follow_up":
+            assert all(messages[:len(shared)] == shared for messages in earlier)
+            assert len(shared) >= 3
+            talked += 1
+        assert len({example.question for example in family}) > 1
+    assert talked > 10
+
+
+@pytest.mark.parametrize(("one", "other"), list(permutations(sorted(ARGUMENTS), 2)))
+def test_two_matters_are_called_for_in_the_order_of_their_mention(one: str, other: str) -> None:
+    """Every wording says both; `verify` has its own pair, the other tool every picture."""
+    rng = Random(3)
+    talk = routing._Talk(rng)
+    asked = routing._two_in_one(talk, one, other, rng)
+    assert not isinstance(asked.target, str)
+    assert list(dict.fromkeys(call.name for call in asked.target)) == [one, other]
+    assert talk.pictures == (2 if "verify" in (one, other) else 1)
+    looked_at = {image for call in asked.target if call.name != "verify" for image in call.images()}
+    assert len(looked_at) == talk.pictures
+
+
+@pytest.mark.parametrize("tool", ["spoof", "expression", "faces"])
+def test_a_question_about_each_calls_for_every_picture(tool: str) -> None:
+    rng = Random(5)
+    written = Counter(
+        example.question for example in (routing_example(rng) for _ in range(12000))
+        if not isinstance(example.target, str) and example.pictures > 2 and len(example.messages) == 1
+        and {call.name for call in example.target} == {tool} and len(example.target) == example.pictures)
+    assert len(written) > 50
+    assert not any("{" in question for question in written)

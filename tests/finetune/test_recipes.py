@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from random import Random
 
@@ -18,8 +17,9 @@ from visagent.datasets.nano_examples import SPOOF_QUESTION, SpoofLabel, look_mes
 from visagent.datasets.routing import CANNOT, NOT_OFFERED
 from visagent.errors import PictureError
 from visagent.finetune.checkpoint import load_checkpoint, save_checkpoint
+from visagent.finetune.curriculum import Curriculum, Ending, Exercise
 from visagent.finetune.expression_teacher import ExpressionTeacher, augment, normalise
-from visagent.finetune.nano import Curriculum, make_corpus, pixels_of, save_nano, training_loss
+from visagent.finetune.nano import make_corpus, pixels_of, save_nano, see_talk, training_loss
 from visagent.finetune.nano_model import (
     GRID,
     TOKENS_PER_VIEW,
@@ -164,15 +164,40 @@ def test_spoof_answers_hold_what_is_in_the_label(intent: str, expected: str) -> 
     assert spoof_answer(label, intent) == expected
 
 
-def test_examples_are_reproducible_and_end_with_the_answer(curriculum: Curriculum) -> None:
-    for seed in range(40):
-        example = curriculum.example(Random(seed))
-        assert example == curriculum.example(Random(seed))
-        text = curriculum._tokenizer.decode(example.ids[example.answer_from:])
-        assert text.endswith("<|im_end|>") or CANNOT.startswith(text) or NOT_OFFERED.startswith(text)
-        assert "<image>" not in text
-        places = example.ids.count(curriculum._tokenizer.convert_tokens_to_ids("<image>"))
-        assert places == TOKENS_PER_VIEW * len(example.pictures)
+def test_exercises_are_reproducible_and_end_with_the_answers(curriculum: Curriculum) -> None:
+    exercises = curriculum.exercises(Random(7), 200)
+    assert exercises == curriculum.exercises(Random(7), 200)
+    for exercise in exercises:
+        for ending in exercise.endings:
+            text = curriculum._tokenizer.decode(ending.ids[ending.answer_from:])
+            assert text.endswith("<|im_end|>") or CANNOT.startswith(text) or NOT_OFFERED.startswith(text)
+            assert "<image>" not in curriculum._tokenizer.decode(ending.ids)
+        places = exercise.beginning.count(curriculum._tokenizer.convert_tokens_to_ids("<image>"))
+        assert places == TOKENS_PER_VIEW * len(exercise.pictures)
+    assert max(len(exercise.endings) for exercise in exercises) > 3
+    assert {source for exercise in exercises for source, _ in exercise.pictures} == {"view", "ferplus", "talk"}
+
+
+def test_questions_in_one_sequence_are_learned_as_if_asked_alone(curriculum: Curriculum, views: ViewSet) -> None:
+    torch.manual_seed(0)
+    nano = build_nano(curriculum._tokenizer)
+    nano.model.vision_model.requires_grad_(False)
+    talk = see_talk(nano, views, CPU)
+
+    def gradient(batches: list[list[Exercise]]) -> torch.Tensor:
+        nano.zero_grad()
+        for batch in batches:
+            pixels = pixels_of(batch, views, curriculum._gray, np.random.default_rng(0))
+            (training_loss(nano, batch, pixels, talk, 0, CPU) / len(batches)).backward()
+        assert nano.lm_head.weight.grad is not None
+        return nano.lm_head.weight.grad.flatten().clone()
+
+    exercise = max(curriculum.exercises(Random(1), 60), key=lambda one: len(one.endings))
+    assert len(exercise.endings) > 2 and exercise.pictures
+    together = gradient([[exercise]])
+    apart = gradient([[Exercise(exercise.beginning, exercise.pictures, (ending,))] for ending in exercise.endings])
+    assert torch.nn.functional.cosine_similarity(together, apart, dim=0) > 0.999
+    assert together.norm() == pytest.approx(apart.norm().item(), rel=0.01)
 
 
 def test_split_words_spell_the_same(curriculum: Curriculum) -> None:
@@ -187,18 +212,15 @@ def test_the_first_token_weighs_the_same_in_short_and_long_answers(curriculum: C
     """Otherwise "Live." outweighs "Spoof: ..." and attacks are called live."""
     torch.manual_seed(0)
     nano = build_nano(curriculum._tokenizer)
-    gradients = []
+    first, whole = [], []
     for answer in ("Live.", "Spoof: print attack. I see halftone dots. Attacked area: [1, 2, 3, 4]."):
-        example = curriculum._answered(look_messages(SPOOF_QUESTION), answer, (("view", 1),))
-        start = example.answer_from
-        first = replace(example, ids=example.ids[:start + 1])
-        embedded = training_loss(nano, [first], pixels_of([first], curriculum._views, curriculum._gray,
-                                                          np.random.default_rng(0)), 0, CPU)
-        gradients.append(embedded.item())
-        whole = training_loss(nano, [example], pixels_of([example], curriculum._views, curriculum._gray,
-                                                         np.random.default_rng(0)), 0, CPU)
-        assert whole.item() > embedded.item()
-    assert gradients[0] == pytest.approx(gradients[1], rel=0.2)
+        beginning, ending = curriculum.look(SPOOF_QUESTION, answer)
+        for losses, size in ((first, ending.answer_from + 1), (whole, len(ending.ids))):
+            exercise = curriculum.exercise(beginning, (("view", 1),), [Ending(ending.ids[:size], ending.answer_from)])
+            pixels = pixels_of([exercise], curriculum._views, curriculum._gray, np.random.default_rng(0))
+            losses.append(training_loss(nano, [exercise], pixels, torch.empty(0, 144, 256), 0, CPU).item())
+    assert whole[0] > first[0] and whole[1] > first[1]
+    assert first[0] == pytest.approx(first[1], rel=0.2)
 
 
 def test_a_checkpoint_takes_networks_that_are_kept_channels_last(tmp_path: Path) -> None:
@@ -220,12 +242,14 @@ def test_nano_learns_saves_and_loads_as_a_stock_model(curriculum: Curriculum, vi
     tokenizer = curriculum._tokenizer
     nano = build_nano(tokenizer)
     gray = curriculum._gray
-    batch = [curriculum.example(Random(seed)) for seed in range(4)]
+    nano.model.vision_model.requires_grad_(False)
+    talk = see_talk(nano, views, CPU)
+    batch = next(curriculum.batches(0, 8, pool=1))
     pixels = pixels_of(batch, views, gray, np.random.default_rng(0))
     optimizer = torch.optim.AdamW(nano.parameters(), lr=2e-3)
     losses = []
     for _ in range(6):
-        loss = training_loss(nano, batch, pixels, tokenizer.pad_token_id, CPU)
+        loss = training_loss(nano, batch, pixels, talk, tokenizer.pad_token_id, CPU)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -238,7 +262,7 @@ def test_nano_learns_saves_and_loads_as_a_stock_model(curriculum: Curriculum, vi
     assert load_checkpoint(checkpoint, fresh, [fresh_optimizer]) == 6
     for model, optim in ((nano, optimizer), (fresh, fresh_optimizer)):
         model.zero_grad()
-        training_loss(model, batch, pixels, tokenizer.pad_token_id, CPU).backward()
+        training_loss(model, batch, pixels, talk, tokenizer.pad_token_id, CPU).backward()
         optim.step()
     assert torch.allclose(nano.lm_head.weight, fresh.lm_head.weight, atol=1e-5)
 
@@ -249,8 +273,9 @@ def test_nano_learns_saves_and_loads_as_a_stock_model(curriculum: Curriculum, vi
     messages = look_messages(SPOOF_QUESTION)
     prompt = processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
     inputs = processor(text=prompt, images=[picture], return_tensors="pt")
-    ours = curriculum._answered(messages, "Live.", (("view", 1),))
-    assert inputs.input_ids[0].tolist() == list(ours.ids[:ours.answer_from])
+    beginning, ours = curriculum.look(SPOOF_QUESTION, "Live.")
+    asked = [*curriculum.exercise(beginning, (), [ours]).beginning, *ours.ids[:ours.answer_from]]
+    assert inputs.input_ids[0].tolist() == asked
     assert torch.equal(inputs.pixel_values[0, 0], as_input(np.asarray(picture)[None])[0])
     with torch.inference_mode():
         stock = loaded(**inputs).logits[0, -1].log_softmax(0)[ours.ids[ours.answer_from]]

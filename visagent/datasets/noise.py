@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import cache
+from importlib.resources import files
 from itertools import pairwise
 from random import Random
 from typing import Final
@@ -35,41 +37,16 @@ CHAT: Final[Mapping[str, tuple[str, ...]]] = {
 }
 """Chat-speak and short forms, by the full word or pair of words."""
 
-PHONETIC: Final[Mapping[str, tuple[str, ...]]] = {
-    "expression": ("expresion", "exprssion", "expresson", "expretion"),
-    "recognise": ("recognize", "reconize", "recognice"), "recognize": ("recognise", "reconise", "recognyze"),
-    "person": ("persn", "persen", "persun", "preson", "parson"), "which": ("wich", "whitch", "witch"),
-    "where": ("were", "wher", "wear"), "their": ("there", "thier"), "there": ("their", "ther"),
-    "whether": ("wether", "weather", "wheter"), "genuine": ("genuin", "geniune", "jenuine"),
-    "authentic": ("autentic", "athentic"), "picture": ("pichure", "pitcure", "picure", "pictur", "pikture"),
-    "photo": ("foto", "phto", "poto"), "image": ("imige", "imag", "iamge"), "face": ("fase", "fayce", "fce", "facee"),
-    "faces": ("fases", "faecs", "facces"), "people": ("peaple", "poeple", "pepole", "peeple"),
-    "same": ("saem", "sme"), "live": ("liv", "lyve"), "real": ("reel", "rael", "rel"),
-    "fake": ("fak", "faek", "fayk"), "spoof": ("spof", "spoff"), "angry": ("angrey", "anrgy"),
-    "happy": ("hapy", "happpy"), "surprised": ("suprised", "surprized", "surprise"), "scared": ("scard", "skared"),
-    "disgusted": ("discusted", "digusted"), "neutral": ("nutral", "neutrel"), "feeling": ("feelin", "feeling"),
-    "emotion": ("emotin", "imotion", "emoshun"), "mood": ("moood", "mod"),
-    "quality": ("qualty", "quallity", "qualiti"), "blurry": ("blury", "blurrey"),
-    "enough": ("enuf", "enugh", "enogh"), "resolution": ("resolusion", "reslution"), "attack": ("atack", "attak"),
-    "type": ("tipe", "typ"), "mask": ("maks", "masc"), "screen": ("screan", "scren"), "forged": ("forgd", "fordged"),
-    "compare": ("compair", "compar"), "match": ("mach", "matsh"), "matching": ("maching",),
-    "identical": ("identicle",), "different": ("diffrent", "diferent"), "woman": ("women", "womman"),
-    "count": ("cout", "coutn"), "many": ("meny", "mny"), "believe": ("beleive", "belive"),
-    "definitely": ("definately",), "separate": ("seperate",), "tomorrow": ("tommorow", "tomorow"),
-    "weather": ("wether",), "recipe": ("recipie", "receipe"), "because": ("becaus", "becouse"),
-    "could": ("cud", "coud"), "would": ("wud", "woud"), "should": ("shud", "shoud"), "laugh": ("laff",),
-    "through": ("thru",), "tonight": ("tonite",), "right": ("rite",), "does": ("dose", "dos", "duz"),
-    "your": ("you're", "yor"), "to": ("too",), "too": ("to",), "its": ("it's",), "it's": ("its",), "than": ("then",),
-    "than the": ("then the",), "receive": ("recieve",), "friend": ("freind", "frend"), "write": ("rite", "wright"),
-    "how": ("haow", "hwo"), "what": ("waht", "whot"), "grey": ("gray",), "gray": ("grey",),
-    "colour": ("color", "coulor"), "color": ("colour",), "favourite": ("favorite",),
-    "analyse": ("analyze", "analize"), "analyze": ("analyse",), "licence": ("license",), "mum": ("mom",),
-    "mom": ("mum",), "centre": ("center",), "verify": ("verifiy", "varify"), "detect": ("detekt", "dectect"),
-    "liveness": ("livness", "livenes"), "genuinely": ("genuinly",), "printed": ("prnted", "printet"),
-    "second": ("secnd", "secound"), "first": ("frist", "furst"), "excuse": ("exuse",), "restaurant": ("restarant",),
-    "translate": ("transalte", "translat"), "calculate": ("calulate",),
-}
-"""Misspellings by ear, homophones, and the two spellings of English."""
+_EAR: Final = tuple((re.compile(pattern), written) for pattern, written in (
+    (r"ph", "f"), (r"tion", "shun"), (r"tion", "shen"), (r"ck", "k"), (r"c(?=[eiy])", "s"), (r"c(?=[aou])", "k"),
+    (r"(?<=[a-z])k", "ck"), (r"x", "ks"), (r"ee", "ea"), (r"ea", "ee"), (r"igh", "i"), (r"([bdfglmnprst])\1", r"\1"),
+    (r"(?<=[aeiou])([bdglmnprt])(?=[aeiou])", r"\1\1"), (r"le$", "el"), (r"er$", "ur"), (r"or$", "er"), (r"ou", "ow"),
+    (r"ai", "ay"), (r"ay", "ai"), (r"(?<=[^aeiou])e$", ""), (r"y$", "ey"), (r"(?<=[aeiou])s(?=[aeiou])", "z"),
+    (r"ge$", "j"), (r"wh", "w"), (r"th", "f"), (r"ei", "ie"), (r"ie", "ei"), (r"qu", "kw"), (r"oo", "u"), (r"u", "oo"),
+    (r"gn", "n"), (r"kn", "n"), (r"(?<=[^aeiou])e(?=[^aeiou])", "i"), (r"(?<=[^aeiou])i(?=[^aeiou])", "e"),
+    (r"(?<=[^aeiou])a(?=[^aeiou])", "e"), (r"au", "o"), (r"aw", "or"), (r"ed$", "d"), (r"ing$", "in"),
+))
+"""What a sound is often written as by those who spell by ear, within a word in small letters."""
 
 LITTLE_WORDS: Final = frozenset((
     "a", "am", "an", "are", "at", "be", "can", "could", "did", "do", "does", "for", "give", "here", "i", "in",
@@ -99,6 +76,47 @@ def telegraphic(text: str, rng: Random, rate: float = 0.8) -> str:
     return " ".join(kept) or text
 
 
+@cache
+def misspellings() -> Mapping[str, tuple[str, ...]]:
+    """Misspellings by ear, homophones and the two spellings of English, by the word (`misspellings.txt`)."""
+    table: dict[str, tuple[str, ...]] = {}
+    for line in (files("visagent.datasets") / "misspellings.txt").read_text(encoding="utf-8").splitlines():
+        if line and not line.startswith("#"):
+            word, wrong = line.split(": ", 1)
+            table[word] = tuple(wrong.split(", "))
+    return table
+
+
+def spell_by_ear(text: str, rng: Random, rate: float) -> str:
+    """`text` as somebody spells who writes what is heard ("exspreshun").
+
+    Args:
+        text: What was meant.
+        rng: Source of all choices.
+        rate: 0 to 1: the share of known words that are misspelt; of other words of four letters or more, half of it.
+
+    Returns:
+        As many words as before, or fewer; words that hold a digit are kept.
+    """
+    words = _replace(text, misspellings(), rng, rate).split(" ")
+    return " ".join(_as_heard(word, rng) if rng.random() < rate / 2 else word for word in words)
+
+
+def _as_heard(token: str, rng: Random) -> str:
+    """One sound of a word of four letters or more written otherwise."""
+    found = _WORD.search(token)
+    if found is None or len(found[0]) < 4 or _PICTURE_ID.fullmatch(token):
+        return token
+    word = found[0].lower()
+    rules = [rule for rule in _EAR if rule[0].search(word)]
+    if not rules:
+        return token
+    pattern, written = rng.choice(rules)
+    word = pattern.sub(written, word, count=1)
+    word = word.capitalize() if found[0][0].isupper() else word
+    return token[:found.start()] + word + token[found.end():]
+
+
 def type_noisily(text: str, rng: Random, rate: float = 0.3) -> str:
     """`text` as a hurried person would type it.
 
@@ -119,7 +137,7 @@ def type_noisily(text: str, rng: Random, rate: float = 0.3) -> str:
     if rate == 0.0 or not text:
         return text
     typed = _replace(text, CHAT, rng, rate * 0.35)
-    typed = _replace(typed, PHONETIC, rng, rate * 0.3)
+    typed = _replace(typed, misspellings(), rng, rate * 0.3)
     tokens = [_slip(t, rng) if rng.random() < rate * 0.3 else t for t in typed.split(" ")]
     typed = _join(tokens, rng, rate)
     typed = _sloppy_marks(typed, rng, rate)

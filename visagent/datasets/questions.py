@@ -28,7 +28,7 @@ OFF_TOPIC: Final = ("none.general", "none.nearmiss", "none.scene", "none.smallta
 """Intents that are answered by saying what visagent does."""
 
 NOT_OFFERED_INTENTS: Final = ("not_offered.identity", "not_offered.age", "not_offered.gender", "not_offered.beauty",
-                              "not_offered.edit")
+                              "not_offered.edit", "not_offered.character")
 """Intents about faces that no tool answers."""
 
 INTENTS: Final = (*TOOL_OF, *OFF_TOPIC, "capabilities", *NOT_OFFERED_INTENTS)
@@ -78,7 +78,8 @@ def sample_follow_up(kind: str, rng: Random, *, photo: str | None = None) -> str
     Args:
         kind: `other` (the same about another picture, needs `photo`), `new` (the same about a picture just added),
             `here` (the picture that was asked for), `sure`, `why`, `where`; or another matter about the same picture:
-            `to_spoof`, `to_expression`, `to_faces`, and `to_verify`, whose `photo` is the picture to compare with.
+            `to_spoof`, `to_expression`, `to_faces`, `to_verify_both` (of two pictures), and `to_verify`, whose `photo`
+            is the picture to compare with; or `stop`, which needs no tool.
         rng: Source of all choices.
         photo: How the question names the picture.
     """

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Final
 
-from visagent.datasets.noise import telegraphic, type_noisily
+from visagent.datasets.noise import spell_by_ear, telegraphic, type_noisily
 from visagent.datasets.questions import (
     NOT_OFFERED_INTENTS,
     OFF_TOPIC,
@@ -61,6 +61,7 @@ _INTENTS_BY_WEIGHT: Final = {
     "expression.open": 4, "expression.closed": 3, "expression.yes_no": 4, "verify": 7,
     "faces.count": 4, "faces.where": 3, "faces.quality": 4,
 }
+_OPENINGS: Final = [kind for kind in MIX if kind not in ("follow_up", "final_answer")]
 _OFF_TOPIC_WEIGHTS: Final = (34, 26, 14, 8, 6, 6, 6)
 _SIDES = re.compile(r"\b(left|right|middle|second|another|other|both|two|twice)\b", re.IGNORECASE)
 
@@ -115,13 +116,32 @@ class _Asked:
 
 def sample_text_example(rng: Random) -> RoutingExample:
     """One example of the whole mix, in the shares of `MIX`."""
-    return _example(rng.choices(list(MIX), list(MIX.values()))[0], rng)
+    return sample_family(rng, 1)[0]
+
+
+def sample_family(rng: Random, size: int) -> list[RoutingExample]:
+    """Up to `size` examples that begin with the same turns, if any, and end in questions of their own.
+
+    Final answers come alone. The first example has the shares of `MIX`.
+    """
+    kind = _kind(rng, list(MIX))
+    if kind == "final_answer":
+        return [final_answer_example(rng)]
+    talk = _Talk(rng)
+    if kind == "follow_up":
+        _about_tool_before(talk, rng)
+        return [_follow_up_example(talk.branch(), rng) for _ in range(size)]
+    if rng.random() < 0.12:
+        _chat_before(talk, rng)
+    return [_opening_example(kind if first else _kind(rng, _OPENINGS), talk.branch(), rng)
+            for first in (True, *[False] * (size - 1))]
 
 
 def routing_example(rng: Random) -> RoutingExample:
     """One example whose target is a tool call or a direct answer to a question: `MIX` without final answers."""
-    kinds = [kind for kind in MIX if kind != "final_answer"]
-    return _example(rng.choices(kinds, [MIX[kind] for kind in kinds])[0], rng)
+    while (example := sample_text_example(rng)).kind == "final_answer":
+        pass
+    return example
 
 
 def final_answer_example(rng: Random) -> RoutingExample:
@@ -146,6 +166,14 @@ class _Talk:
         self.last_calls: tuple[ToolCall, ...] = ()
         self.messages: list[Message] = []
         self.noise = 0.0 if rng.random() < 0.45 else rng.choice([0.1, 0.2, 0.3, 0.4, 0.5, 0.7])
+        self.by_ear = rng.uniform(0.2, 0.9) if rng.random() < 0.2 else 0.0
+
+    def branch(self) -> _Talk:
+        """A copy to go on with in another way, typed by another hand."""
+        other = _Talk(self.rng)
+        other.pictures, other.fresh, other.last_calls = self.pictures, self.fresh, self.last_calls
+        other.messages = list(self.messages)
+        return other
 
     def attach(self, count: int) -> None:
         """Pictures that come with the next question."""
@@ -158,6 +186,8 @@ class _Talk:
             parts += [{"type": "text", "text": f"image_{index}"}, {"type": "image"}]
         if self.rng.random() < 0.1:
             text = telegraphic(text, self.rng)
+        if self.by_ear:
+            text = spell_by_ear(text, self.rng, self.by_ear)
         parts.append({"type": "text", "text": type_noisily(text, self.rng, self.noise)})
         self.messages.append({"role": "user", "content": parts})
         self.fresh = 0
@@ -191,14 +221,11 @@ def _assistant(target: str | tuple[ToolCall, ...]) -> Message:
         {"type": "function", "function": {"name": call.name, "arguments": dict(call.arguments)}} for call in target]}
 
 
-def _example(kind: str, rng: Random) -> RoutingExample:
-    if kind == "final_answer":
-        return final_answer_example(rng)
-    talk = _Talk(rng)
-    if kind == "follow_up":
-        return _follow_up_example(talk, rng)
-    if rng.random() < 0.12:
-        _chat_before(talk, rng)
+def _kind(rng: Random, kinds: Sequence[str]) -> str:
+    return rng.choices(kinds, [MIX[kind] for kind in kinds])[0]
+
+
+def _opening_example(kind: str, talk: _Talk, rng: Random) -> RoutingExample:
     if kind == "need_picture":
         return _need_picture_example(talk, rng)
     if kind in ("tool", "two_intents"):
@@ -263,15 +290,26 @@ def _about_tool(talk: _Talk, rng: Random) -> _Asked:
     if count == 1:
         photo = name_picture(1, 1, rng) if drawn < 0.06 else None
         return _Asked(sample_question(intent, rng, photo=photo), _calls(tool, [1]))
-    if drawn < 0.62:
+    if drawn < 0.54:
         index = rng.randint(1, count)
         return _Asked(sample_question(intent, rng, photo=name_picture(index, count, rng)), _calls(tool, [index]))
-    if drawn < 0.70 and count > 2:
+    if drawn < 0.62 and count > 2:
         one, other = sorted(rng.sample(everyone, 2))
         return _Asked(sample_question(intent, rng, photo=name_two(one, other, count, rng)), _calls(tool, [one, other]))
-    if drawn < 0.80:
+    if drawn < 0.70:
         return _Asked(sample_question(intent, rng, photo=name_all(count, rng)), _calls(tool, everyone))
-    return _Asked(_unreferenced(intent, rng), _calls(tool, everyone))
+    return _Asked(_about_each(intent, count, rng), _calls(tool, everyone))
+
+
+def _about_each(intent: str, count: int, rng: Random) -> str:
+    """A question about every one of several pictures ("any of these a fake?")."""
+    if rng.random() < 0.4:
+        return _unreferenced(intent, rng)
+    tool = TOOL_OF[intent]
+    if count == 2 and rng.random() < 0.5:
+        return polish(fill(f"{tool}.pair", rng))
+    number = rng.choice([("two", "2"), ("three", "3"), ("four", "4")][count - 2])
+    return polish(fill(f"{tool}.several", rng, {"count": number}))
 
 
 def _unreferenced(intent: str, rng: Random) -> str:
@@ -302,6 +340,8 @@ def _two_intents(talk: _Talk, rng: Random) -> _Asked:
     while TOOL_OF[one] == TOOL_OF[other]:
         other = _intent(rng)
     one, other = rng.sample((one, other), 2)
+    if rng.random() < 0.45:
+        return _two_in_one(talk, TOOL_OF[one], TOOL_OF[other], rng)
     talk.attach(_pictures(rng, least=2 if "verify" in (one, other) else 1))
     index = rng.randint(1, talk.pictures) if talk.pictures > 2 or rng.random() < 0.3 else None
     texts: list[str] = []
@@ -322,6 +362,15 @@ def _two_intents(talk: _Talk, rng: Random) -> _Asked:
     return _Asked(join_questions(texts[0], texts[1], rng), tuple(calls[:MAX_CALLS]))
 
 
+def _two_in_one(talk: _Talk, one: str, other: str, rng: Random) -> _Asked:
+    """Two matters in an utterance that was written whole: about one picture, or two if they are to be compared."""
+    talk.attach(2 if "verify" in (one, other) else 1)
+    calls: list[ToolCall] = []
+    for tool in (one, other):
+        calls += _verify(1, 2) if tool == "verify" else _calls(tool, range(1, talk.pictures + 1))
+    return _Asked(polish(fill(f"two.{one}_{other}", rng)), tuple(calls))
+
+
 def _need_picture_example(talk: _Talk, rng: Random) -> RoutingExample:
     """A question about a face without a picture, or about two with only one; sometimes the picture then comes."""
     intent = _intent(rng)
@@ -337,12 +386,16 @@ def _need_picture_example(talk: _Talk, rng: Random) -> RoutingExample:
     return talk.example("need_picture", _verify(1, 2) if intent == "verify" else _calls(TOOL_OF[intent], [1]))
 
 
-def _follow_up_example(talk: _Talk, rng: Random) -> RoutingExample:
+def _about_tool_before(talk: _Talk, rng: Random) -> None:
+    """An earlier turn that calls a tool, sometimes after one that has nothing to do with it."""
     if rng.random() < 0.15:
         _chat_before(talk, rng)
     first = _about_tool(talk, rng)
     talk.ask(first.text)
     talk.answer(first.target)
+
+
+def _follow_up_example(talk: _Talk, rng: Random) -> RoutingExample:
     if rng.random() < 0.1:
         again = _about_nothing("off_topic", 0, rng)
         talk.ask(again.text)
@@ -366,6 +419,7 @@ def _follow_up(talk: _Talk, rng: Random) -> _Asked:
     kinds = {
         "sure": 2, "why": 3, "where": 3 if tool in ("spoof", "faces") else 0, "full": 3, "nothing": 2,
         "other": 8 if others and tool != "verify" else 0, "new": 4 if may_add else 0,
+        "both": 3 if len(images) == 2 and tool != "verify" else 0, "stop": 2,
         "to": 4 if tool != "verify" else 0, "to_verify": 3 if single and talk.pictures > 1 else 0,
         "named": 3 if talk.pictures > 1 else 0,
     }
@@ -380,6 +434,10 @@ def _follow_up(talk: _Talk, rng: Random) -> _Asked:
         talk.attach(1)
         calls = _verify(images[0], talk.pictures) if tool == "verify" else _calls(tool, [talk.pictures])
         return _Asked(sample_follow_up("new", rng), calls)
+    if kind == "both":
+        return _Asked(sample_follow_up("to_verify_both", rng), _verify(images[0], images[1]))
+    if kind == "stop":
+        return _Asked(sample_follow_up("stop", rng), CANNOT)
     if kind == "to":
         next_tool = rng.choice([t for t in ("spoof", "expression", "faces") if t != tool])
         return _Asked(sample_follow_up(f"to_{next_tool}", rng), _calls(next_tool, images))

@@ -72,6 +72,17 @@ def train(
             saved = time.monotonic()
 
 
+def muon(model: nn.Module, rate: float) -> list[torch.optim.Optimizer]:
+    """Muon for the matrices of a transformer's layers, AdamW for everything else; frozen parameters are left out."""
+    learned = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+    matrices = [p for name, p in learned if ".layers." in name and p.ndim == 2]
+    others = [p for name, p in learned if not (".layers." in name and p.ndim == 2)]
+    return [
+        torch.optim.Muon(matrices, lr=rate, weight_decay=0.05, adjust_lr_fn="match_rms_adamw"),
+        torch.optim.AdamW(others, lr=rate, weight_decay=0.05, betas=(0.9, 0.98)),
+    ]
+
+
 class Epochs:
     """Batches that show every example once before any is shown again; the same seed gives the same batches.
 
@@ -113,6 +124,4 @@ def train_convolutions(
 ) -> None:
     """`train` as the small convolutional networks want it: AdamW, a long warm-up, no clipping."""
     optimizer = torch.optim.AdamW(network.parameters(), lr=rate, weight_decay=0.02)
-    train(
-        network, [optimizer], loss_of, steps=steps, checkpoint=checkpoint, report=report, warm_up=0.3, clip=None
-    )
+    train(network, [optimizer], loss_of, steps=steps, checkpoint=checkpoint, report=report, warm_up=0.3, clip=None)

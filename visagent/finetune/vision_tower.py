@@ -31,7 +31,7 @@ from transformers.models.idefics3.modeling_idefics3 import Idefics3VisionTransfo
 from visagent.datasets.attacks import ATTACK_TYPES, CLUES
 from visagent.datasets.sources import EXPRESSIONS
 from visagent.finetune.expression_teacher import SIDE, ExpressionTeacher, augment, read
-from visagent.finetune.loop import train
+from visagent.finetune.loop import muon, train
 from visagent.finetune.nano_model import GRID, VIEW_SIDE, build_tower
 from visagent.finetune.views import ViewSet, open_views, vary_camera
 from visagent.tools.spoof.network import SpoofNetwork, as_input, load_network
@@ -194,16 +194,6 @@ def development_numbers(
     }
 
 
-def make_optimizers(model: TowerWithHeads, rate: float) -> list[torch.optim.Optimizer]:
-    """Muon for the matrices of the blocks, AdamW for everything else."""
-    matrices = [p for name, p in model.named_parameters() if ".encoder." in name and p.ndim == 2]
-    others = [p for name, p in model.named_parameters() if not (".encoder." in name and p.ndim == 2)]
-    return [
-        torch.optim.Muon(matrices, lr=rate, weight_decay=0.05, adjust_lr_fn="match_rms_adamw"),
-        torch.optim.AdamW(others, lr=rate, weight_decay=0.05, betas=(0.9, 0.98)),
-    ]
-
-
 def weights_of(checkpoint: Path) -> dict[str, torch.Tensor]:
     """The model's weights in a checkpoint of this recipe."""
     tensors = load_file(checkpoint)
@@ -261,7 +251,7 @@ def main() -> None:
 
     train(
         model,
-        make_optimizers(model, options.rate),
+        muon(model, options.rate),
         loss_of,
         steps=options.steps,
         checkpoint=options.out / "checkpoint.safetensors",
