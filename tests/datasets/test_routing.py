@@ -136,7 +136,7 @@ def near_misses() -> str:
 @pytest.mark.parametrize("words", [
     "clock face", "face value", "facebook page", "live concert", "real estate", "fake news article",
     "happy birthday song", "same day delivery", "count to ten", "print this document", "phone screen cracked",
-    "mirror", "how many planets", "verify my email", "is this the same recipe"])
+    "mirror", "how many planets", "verify my email", "the same recipe"])
 def test_words_of_the_trade_are_taught_as_off_topic(words: str, near_misses: str) -> None:
     assert words in near_misses
 
