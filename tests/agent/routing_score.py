@@ -11,6 +11,7 @@ from visagent.evaluation.routing import Call, Record, expected_tools, is_expecte
 
 __all__ = [
     "DEVELOPMENT_QUESTIONS",
+    "FRESH_QUESTIONS",
     "QUESTIONS",
     "Call",
     "Record",
@@ -23,7 +24,9 @@ __all__ = [
 
 QUESTIONS = Path(__file__).with_name("routing_questions.jsonl")
 DEVELOPMENT_QUESTIONS = Path(__file__).with_name("routing_development.jsonl")
-"""A second set by another author, to choose between trainings with; the first is for the final number only."""
+"""A second set by another author, to choose between trainings with; the others are for final numbers only."""
+FRESH_QUESTIONS = Path(__file__).with_name("routing_fresh.jsonl")
+"""A third set, written when the misses of the first had been published."""
 
 
 def load_questions(path: Path = QUESTIONS) -> list[dict[str, Any]]:

@@ -223,10 +223,12 @@ def test_routing_is_counted_by_style_and_matter(tiny: LocalEngine, specialists: 
         ("Is it live?", 1, {"calls": [{"name": "spoof"}]}), ("What is the time?", 0, {"answer": "direct"}),
         ("Same person?", 2, {"calls": [{"name": "verify"}]}))]
     script = ['<tool_call>{"name": "spoof", "arguments": {"image": "image_1"}}</tool_call>', "Sorry.", "Yes."]
-    found = routing.measure(records, ScriptedEngine(script=script), command="it", models=specialists)
+    found = routing.measure(records, ScriptedEngine(script=script), command="it", models=specialists, misses=True)
     assert found.value("right tool or direct answer") == pytest.approx(2 / 3)
     assert found.value("tool:direct") == 1 and found.value("about:verdict") == pytest.approx(2 / 3)
     assert found.extra["Misses"][1] == ("Same person?", "verify()", "words: Yes.")
+    blind = routing.measure(records, ScriptedEngine(script=script), command="it", models=specialists)
+    assert "Same person?" not in blind.to_markdown()
     assert len(routing.route_all(records, tiny, models=specialists)) == 3
 
 

@@ -74,7 +74,9 @@ def run(plan: Plan) -> tuple[list[Result], dict[str, str]]:
         "Live faces called a spoof": lambda: _everyday(plan, engine, specialist),
         "Shortcuts": lambda: _shortcuts(plan),
         "Expression shown": lambda: _expression(plan, engine),
-        "Routing": lambda: _routing(plan, engine),
+        "Routing": lambda: _routing(plan.questions, plan, engine),
+        "Routing, fresh questions": lambda: _routing(plan.questions.with_name(routing.FRESH_QUESTIONS.name), plan,
+                                                     engine),
     }
     results = []
     for name, measure in parts.items():
@@ -148,10 +150,10 @@ def _expression(plan: Plan, engine: Engine) -> Result:
     return expression.measure(pictures, engine, split="test", command=command, seed=plan.seed, batch=plan.batch)
 
 
-def _routing(plan: Plan, engine: Engine) -> Result:
-    records = routing.load_questions(plan.questions)[:plan.limit]
-    command = command_line("routing", model=plan.model, seed=plan.seed)
-    return routing.measure(records, engine, command=command, batch=plan.batch, seed=plan.seed)
+def _routing(questions: Path, plan: Plan, engine: Engine) -> Result:
+    records = routing.load_questions(questions)[:plan.limit]
+    command = command_line("routing", questions=questions, model=plan.model, seed=plan.seed)
+    return routing.measure(records, engine, command=command, name=questions.stem, batch=plan.batch, seed=plan.seed)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from visagent.errors import PictureError
 from visagent.evaluation.boxes import BoxCorners
+from visagent.tools.spoof.view import as_screened
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -19,7 +20,7 @@ class LabelledView:
     """One face view with all that is known of it.
 
     Attributes:
-        rgb: uint8 `[192, 192, 3]`.
+        rgb: uint8 `[192, 192, 3]`, with the detail that the spoof tool leaves it.
         attack: The attack type, None for a live face.
         box: The attacked area in pixels of the view, None for a live face.
         clues: What gives the attack away.
@@ -53,7 +54,7 @@ def read_views(folder: Path, split: str, *, limit: int | None = None, seed: int 
         shard, place, row = labels[index]
         box = row["box"]
         views.append(LabelledView(
-            np.array(opened[shard][place]), row["attack"],
+            as_screened(np.array(opened[shard][place])), row["attack"],
             None if box is None or row["attack"] is None else (box[0], box[1], box[2], box[3]),
             frozenset(row["clues"]), (row["source"], row["key"])))
     return views

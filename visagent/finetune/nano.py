@@ -33,7 +33,7 @@ from visagent.finetune.expression_teacher import SIDE, ExpressionTeacher, normal
 from visagent.finetune.loop import muon, train
 from visagent.finetune.nano_model import GRID, VIEW_SIDE, build_nano, build_processor, train_tokenizer
 from visagent.finetune.reading import Learner, Readings, reading_loss
-from visagent.finetune.views import ViewSet, open_views, vary_camera
+from visagent.finetune.views import ViewSet, open_views, vary_camera, vary_detail
 from visagent.finetune.vision_tower import enlarge
 from visagent.tools.spoof.network import as_input
 
@@ -58,7 +58,7 @@ def pixels_of(
     out = np.empty((len(pictures), VIEW_SIDE, VIEW_SIDE, 3), np.uint8)
     for index, (source, number) in enumerate(pictures):
         if source == "view":
-            out[index] = views.pictures(np.array([number]))[0]
+            out[index] = vary_detail(views.pictures(np.array([number])), rng)[0]
         else:
             out[index] = enlarge(gray[number : number + 1], rng)[0]
     return vary_camera(as_input(out), rng)
@@ -77,7 +77,7 @@ def see(nano: Idefics3ForConditionalGeneration, pixels: torch.Tensor) -> torch.T
 def see_talk(nano: Idefics3ForConditionalGeneration, views: ViewSet, device: torch.device) -> torch.Tensor:
     """What the tower makes of the pictures of conversations, bfloat16 `[256, 144, 256]`."""
     numbers = np.arange(min(PICTURES_OF_TALK, len(views)))
-    parts = [see(nano, as_input(views.pictures(part)).to(device)) for part in np.array_split(numbers, 8) if len(part)]
+    parts = [see(nano, as_input(views.screened(part)).to(device)) for part in np.array_split(numbers, 8) if len(part)]
     return torch.cat(parts)
 
 

@@ -23,7 +23,7 @@ from torch import nn
 
 from visagent.datasets.attacks import ATTACK_TYPES, CLUES
 from visagent.finetune.loop import Epochs, channels_last, train_convolutions
-from visagent.finetune.views import ViewSet, open_views, vary_camera
+from visagent.finetune.views import ViewSet, open_views, vary_camera, vary_detail
 from visagent.tools.spoof.network import GRID, SpoofNetwork, Vocabulary, as_input, load_network, save_network
 
 
@@ -34,7 +34,7 @@ def training_loss(
     pictures, masks = views.pictures(chosen), views.masks(chosen, GRID)
     if rng.random() < 0.5:
         pictures, masks = pictures[:, :, ::-1], masks.flip(2)
-    inputs = vary_camera(as_input(pictures), rng)
+    inputs = vary_camera(as_input(vary_detail(pictures, rng)), rng)
     with torch.autocast(device.type, torch.bfloat16):
         output = network(inputs.to(device, memory_format=torch.channels_last))
     kinds = torch.from_numpy(views.kinds[chosen]).to(device)
@@ -52,7 +52,7 @@ def attack_scores(network: SpoofNetwork, views: ViewSet) -> NDArray[np.float32]:
     scores = []
     with torch.inference_mode():
         for start in range(0, len(views), 128):
-            inputs = as_input(views.pictures(np.arange(start, min(start + 128, len(views)))))
+            inputs = as_input(views.screened(np.arange(start, min(start + 128, len(views)))))
             both = network(inputs).attack_score + network(inputs.flip(3)).attack_score
             scores.append((both / 2).float().numpy())
     return np.concatenate(scores)

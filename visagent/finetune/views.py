@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 from visagent.datasets.attacks import ATTACK_TYPES, CLUES
 from visagent.errors import PictureError
+from visagent.tools.spoof.view import VIEW_DETAIL, VIEW_SIDE, as_screened
+from visagent.vision.crop import limit_detail
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,10 @@ class ViewSet:
         size = len(self.shards[0])
         return np.stack([self.shards[index // size][index % size] for index in chosen])
 
+    def screened(self, chosen: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """The same as the spoof tool shows them to its judges."""
+        return np.stack([as_screened(view) for view in self.pictures(chosen)])
+
     def masks(self, chosen: NDArray[np.int64], grid: int) -> torch.Tensor:
         """How much of each cell of a grid the attacked box covers, float32 `[n, grid, grid]`, 0 to 1."""
         side = self.shards[0].shape[1]
@@ -48,6 +54,16 @@ class ViewSet:
         across = np.clip(np.minimum(edges[1:], box[:, 2]) - np.maximum(edges[:-1], box[:, 0]), 0, None)
         down = np.clip(np.minimum(edges[1:], box[:, 3]) - np.maximum(edges[:-1], box[:, 1]), 0, None)
         return torch.from_numpy((down[:, :, None] * across[:, None, :] * (grid / side) ** 2).astype(np.float32))
+
+
+def vary_detail(pictures: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+    """Views, uint8 `[B, 192, 192, 3]`, resampled: three in five as the spoof tool does, the others to another size.
+
+    Every picture from the world was resized by somebody before it is judged. What resampling leaves behind, and that
+    a view is soft or crisp, must not speak for an attack.
+    """
+    details = np.where(rng.random(len(pictures)) < 0.6, VIEW_DETAIL, rng.integers(80, VIEW_SIDE + 1, len(pictures)))
+    return np.stack([limit_detail(view, int(detail)) for view, detail in zip(pictures, details, strict=True)])
 
 
 def vary_camera(inputs: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:

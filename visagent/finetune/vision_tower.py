@@ -33,7 +33,7 @@ from visagent.datasets.sources import EXPRESSIONS
 from visagent.finetune.expression_teacher import SIDE, ExpressionTeacher, augment, read
 from visagent.finetune.loop import muon, train
 from visagent.finetune.nano_model import GRID, VIEW_SIDE, build_tower
-from visagent.finetune.views import ViewSet, open_views, vary_camera
+from visagent.finetune.views import ViewSet, open_views, vary_camera, vary_detail
 from visagent.tools.spoof.network import SpoofNetwork, as_input, load_network
 
 
@@ -124,7 +124,7 @@ def training_loss(
     if rng.random() < 0.5:
         pictures, masks = pictures[:, :, ::-1], masks.flip(2)
     faces = enlarge(gray, rng)
-    pixels = vary_camera(as_input(np.concatenate([pictures, faces])), rng).to(device)
+    pixels = vary_camera(as_input(np.concatenate([vary_detail(pictures, rng), faces])), rng).to(device)
     half = len(pictures)
     expected_types, look_alike = teachers.of_views(pixels[:half])
     expected, expressive = teachers.of_faces(pixels)
@@ -171,7 +171,7 @@ def development_numbers(
     model.eval()
     types = torch.cat(
         [
-            model.types(model.tokens(as_input(views.pictures(np.arange(i, min(i + 64, len(views))))), None).mean(1))
+            model.types(model.tokens(as_input(views.screened(np.arange(i, min(i + 64, len(views))))), None).mean(1))
             for i in range(0, len(views), 64)
         ]
     )
@@ -194,10 +194,17 @@ def development_numbers(
     }
 
 
-def weights_of(checkpoint: Path) -> dict[str, torch.Tensor]:
-    """The model's weights in a checkpoint of this recipe."""
-    tensors = load_file(checkpoint)
-    return {name.removeprefix("model."): value for name, value in tensors.items() if name.startswith("model.")}
+TOWER_IN_NANO = "model.vision_model."
+
+
+def tower_of(nano: Path) -> dict[str, torch.Tensor]:
+    """The tower's weights in the folder of a saved nano."""
+    tensors = load_file(nano / "model.safetensors")
+    return {
+        name.removeprefix(TOWER_IN_NANO): value.float()
+        for name, value in tensors.items()
+        if name.startswith(TOWER_IN_NANO)
+    }
 
 
 def main() -> None:
@@ -206,7 +213,7 @@ def main() -> None:
     for name in ("--views", "--data", "--specialist", "--teacher", "--out"):
         parser.add_argument(name, type=Path, required=True)
     parser.add_argument("--steps", type=int, default=3600)
-    parser.add_argument("--start", type=Path, help="checkpoint whose weights to begin with")
+    parser.add_argument("--start", type=Path, help="folder of a saved nano whose tower to go on from")
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--rate", type=float, default=1.2e-3)
     parser.add_argument(
@@ -226,7 +233,7 @@ def main() -> None:
         device
     )
     if options.start:
-        model.load_state_dict(weights_of(options.start))
+        model.tower.load_state_dict(tower_of(options.start))
 
     def loss_of(step: int) -> torch.Tensor:
         rng = np.random.default_rng(step)

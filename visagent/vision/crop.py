@@ -89,6 +89,12 @@ def take_view(rgb: ByteImage, box: Box, margin: float = FACE_VIEW_MARGIN, size: 
     return View(rgb=resize(cut, size or side, size or side), left=left, top=top, side=side)
 
 
+def limit_detail(rgb: ByteImage, detail: int) -> ByteImage:
+    """A square picture, uint8 `[S, S, 3]`, without what needs more than `detail` pixels along a side; same size."""
+    side = rgb.shape[0]
+    return rgb if detail >= side else resize(resize(rgb, detail, detail), side, side)
+
+
 def resize(rgb: ByteImage, width: int, height: int) -> ByteImage:
     """Resample: by area when shrinking (aliasing would look like a screen's moire), by cubic when enlarging.
 
