@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerFast
 from visagent.datasets.routing import CANNOT, ToolCall
 from visagent.finetune.nano import make_corpus
 from visagent.finetune.nano_model import build_nano, train_tokenizer
-from visagent.finetune.reading import NEEDS, Learner, Readings, needs_of, reading_loss
+from visagent.finetune.reading import FORGOTTEN, NEEDS, Learner, Readings, forget, needs_of, reading_loss
 
 
 @pytest.fixture(scope="module")
@@ -32,6 +32,19 @@ def test_the_same_seed_draws_the_same_questions(tokenizer: PreTrainedTokenizerFa
     assert torch.equal(ids, same_ids) and torch.equal(needs, same_needs)
     assert ids.shape[0] == 16 and needs.shape == (16, 8)
     assert (ids >= 0).any(1).all()
+
+
+def test_what_is_left_of_a_question_keeps_its_order() -> None:
+    ids = np.array([[5, 6, 7, 8, 9, 10, 11, 12], [3, 4, -1, -1, -1, -1, -1, -1], [2, -1, -1, -1, -1, -1, -1, -1]])
+    lengths = []
+    for seed in range(200):
+        left = forget(ids.copy(), np.random.default_rng(seed))
+        for row, before in zip(left, ids, strict=True):
+            kept = row[row >= 0].tolist()
+            assert kept and kept == [token for token in before.tolist() if token in kept]
+            assert (row[len(kept):] == -1).all()
+        lengths.append(int((left[0] >= 0).sum()))
+    assert 8 in lengths and np.mean(lengths) == pytest.approx(8 * (1 - np.mean(FORGOTTEN)), abs=0.3)
 
 
 def test_a_batch_has_the_mean_loss_of_its_questions(tokenizer: PreTrainedTokenizerFast) -> None:

@@ -16,6 +16,7 @@ from visagent.datasets.attacks import ATTACK_TYPES, CLUES
 from visagent.datasets.nano_examples import SPOOF_QUESTION, SpoofLabel, look_messages, spoof_answer
 from visagent.datasets.routing import CANNOT, NOT_OFFERED
 from visagent.errors import PictureError
+from visagent.evidence import Box
 from visagent.finetune.checkpoint import load_checkpoint, save_checkpoint
 from visagent.finetune.curriculum import Curriculum, Ending, Exercise
 from visagent.finetune.expression_teacher import ExpressionTeacher, augment, normalise
@@ -31,10 +32,11 @@ from visagent.finetune.nano_model import (
     wave_filters,
 )
 from visagent.finetune.spoof_specialist import training_loss as specialist_loss
-from visagent.finetune.views import ViewSet, open_views
-from visagent.finetune.vision_tower import Teachers, TowerWithHeads
+from visagent.finetune.views import ViewSet, open_views, vary_detail
+from visagent.finetune.vision_tower import Teachers, TowerWithHeads, tower_of
 from visagent.finetune.vision_tower import training_loss as tower_loss
 from visagent.tools.spoof.network import SpoofNetwork, Vocabulary, as_input, load_network, save_network
+from visagent.tools.spoof.view import as_screened, screening_view
 
 CPU = torch.device("cpu")
 
@@ -71,6 +73,33 @@ def test_views_are_read_as_written(views: ViewSet) -> None:
     assert views.kinds.tolist() == [0, 1] * 8
     assert views.clues[1].sum() == 1 and views.clues[0].sum() == 0
     assert views.pictures(np.array([1, 3])).shape == (2, 192, 192, 3)
+
+
+def test_most_views_are_resampled_as_the_tool_does_and_others_otherwise(views: ViewSet) -> None:
+    """Live views of noise lose detail; what the tool would show is among the most frequent results."""
+    many = np.zeros(200, np.int64)
+    raw, screened = views.pictures(many[:1])[0], views.screened(many[:1])[0]
+    varied = vary_detail(views.pictures(many), np.random.default_rng(0))
+    as_tool = np.array([np.array_equal(view, screened) for view in varied])
+    assert screened.std() < raw.std() and varied.shape == (200, 192, 192, 3)
+    assert 0.5 < as_tool.mean() < 0.7
+    assert len({round(float(view.std()), 3) for view in varied}) > 40
+    assert np.array_equal(varied, vary_detail(views.pictures(many), np.random.default_rng(0)))
+
+
+def test_a_view_with_surroundings_and_a_ready_made_one_are_shown_alike(views: ViewSet) -> None:
+    picture = views.pictures(np.array([0]))[0]
+    face = Box(x1=12, y1=12, x2=180, y2=180)  # with the view's margin, exactly the picture
+    assert np.array_equal(screening_view(picture, face).rgb, as_screened(picture))
+
+
+def test_the_tower_of_a_saved_nano_is_read_back(views: ViewSet, curriculum: Curriculum, tmp_path: Path) -> None:
+    nano = build_nano(curriculum._tokenizer)
+    save_nano(nano, curriculum._tokenizer, tmp_path)
+    tower = build_tower(views.pictures(np.arange(16)))
+    tower.load_state_dict(tower_of(tmp_path))
+    for name, value in nano.model.vision_model.state_dict().items():
+        assert torch.equal(value.to(torch.bfloat16), tower.state_dict()[name].to(torch.bfloat16))
 
 
 def test_masks_cover_the_box_exactly(views: ViewSet) -> None:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from visagent.evidence import Box
-from visagent.vision.crop import resize, take_view
+from visagent.vision.crop import limit_detail, resize, take_view
 
 
 @st.composite
@@ -63,6 +63,17 @@ def test_detail_beyond_the_limit_is_left_out_and_geometry_stays() -> None:
     assert (soft.left, soft.top, soft.side, soft.rgb.shape) == (sharp.left, sharp.top, sharp.side, sharp.rgb.shape)
     assert soft.rgb.std() < 0.2 * take_view(fine, box, 1.0).rgb.std()
     assert np.array_equal(take_view(fine, box, 1.0, 160, detail=320).rgb, sharp.rgb)
+
+
+def test_a_square_loses_its_finest_detail_and_keeps_the_rest() -> None:
+    """Bars of sixteen pixels stay as they are, of two become gray; the limit of its own size changes nothing."""
+    def bars(width: int) -> np.ndarray:
+        return (np.indices((192, 192))[1] // width % 2 * 255).astype(np.uint8)[..., None].repeat(3, 2)
+
+    wide, narrow = bars(16), bars(2)
+    assert limit_detail(narrow, 48).std() < 10 < 100 < limit_detail(wide, 48).std()
+    assert limit_detail(wide, 96).shape == wide.shape
+    assert np.array_equal(limit_detail(narrow, 192), narrow)
 
 
 @pytest.mark.parametrize("wrong", [{"margin": 0.0}, {"size": 0}])

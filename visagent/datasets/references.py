@@ -34,6 +34,10 @@ def name_two(first: int, second: int, count: int, rng: Random) -> str:
     """A name for two pictures together ("photos 1 and 3", "the first and the third one")."""
     drawn = rng.random()
     joint = rng.choice([" and ", " and ", " and ", " & ", " + "])
+    if drawn < 0.08:
+        joint = rng.choice([joint, " vs ", " versus ", " against ", " with "])
+        names = rng.choice([("1", "2", "3", "4"), _SPELLED, [word for word, _ in _ORDINALS]])
+        return f"{names[first - 1]}{joint}{names[second - 1]}"
     if drawn < 0.3:
         return f"{rng.choice(['images', 'pictures', 'photos', 'pics', 'faces'])} {first}{joint}{second}"
     if drawn < 0.4:

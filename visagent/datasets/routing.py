@@ -44,11 +44,11 @@ MAX_CALLS: Final = 4
 
 MIX: Final = {
     "tool": 0.33,
-    "two_intents": 0.09,
+    "two_intents": 0.06,
     "follow_up": 0.16,
     "off_topic": 0.22,
     "capabilities": 0.03,
-    "not_offered": 0.07,
+    "not_offered": 0.10,
     "need_picture": 0.06,
     "final_answer": 0.04,
 }
@@ -238,7 +238,7 @@ def _opening_example(kind: str, talk: _Talk, rng: Random) -> RoutingExample:
 
 
 def _pictures(rng: Random, least: int = 1) -> int:
-    counts, weights = (1, 2, 3, 4), (56, 28, 9, 7)
+    counts, weights = (1, 2, 3, 4), (50, 28, 13, 9)
     return rng.choices(counts[least - 1:], weights[least - 1:])[0]
 
 
@@ -325,7 +325,7 @@ def _unreferenced(intent: str, rng: Random) -> str:
 def _about_two(count: int, rng: Random) -> _Asked:
     everyone = range(1, count + 1)
     drawn = rng.random()
-    if drawn < (0.12 if count == 2 else 0.6):
+    if drawn < (0.12 if count == 2 else 0.75):
         one, other = sorted(rng.sample(everyone, 2))
         if rng.random() < 0.5:
             return _Asked(sample_question("verify", rng, both=name_two(one, other, count, rng)), _verify(one, other))

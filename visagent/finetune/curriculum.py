@@ -47,6 +47,8 @@ CANNED_TOKENS = 8
 SPLIT_RATE = 0.08
 """Chance that the tokenizer leaves two parts of a word unjoined, in half of the questions (BPE dropout): a misspelt
 word is read in parts too."""
+FORGET_RATE = 0.04
+"""Chance that a part of a word is left out, in the same questions; single letters, digits and marks stay."""
 PICTURES_OF_TALK = 256
 """Conversations show some of this many views: what is in a picture does not matter to routing, and what the tower sees
 in these few is worked out once."""
@@ -207,11 +209,13 @@ class Curriculum:
         return tuple(at for at in answer if ending.ids[at] in self._choices or ending.ids[at - 1] == self._call_end)
 
     def _split(self, ids: list[int], rng: Random) -> list[int]:
-        """Some tokens of several letters replaced by two shorter ones that spell the same."""
+        """Some tokens of several letters replaced by two shorter ones that spell the same, a few left out."""
         split = []
         for token in ids:
-            pair = self._pairs.get(token) if rng.random() < SPLIT_RATE else None
-            split += rng.choice(pair) if pair else [token]
+            pair = self._pairs.get(token)
+            if pair and rng.random() < FORGET_RATE:
+                continue
+            split += rng.choice(pair) if pair and rng.random() < SPLIT_RATE else [token]
         return split
 
 

@@ -27,6 +27,9 @@ LAYERS = 2
 """The layers after which that must be told."""
 LONGEST = 80
 """Tokens of a question; the rest is cut off here."""
+FORGOTTEN = (0.0, 0.1, 0.2, 0.35)
+"""Shares of a question's tokens that are left out of it, each as likely. Who reads whole sentences only leans on how the
+grammar words them; strangers word them otherwise, and what is left must do."""
 FURTHEST = 400
 """Questions stand at positions up to this, as they do behind pictures and earlier turns."""
 
@@ -72,14 +75,27 @@ class Readings:
         return len(self._ids)
 
     def draw(self, size: int, rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-        """Questions of like length, int64 ids `[size, L]` filled up with -1, and their needs, float32 `[size, 8]`."""
+        """Questions of like length, int64 ids `[size, L]` filled up with -1, and their needs, float32 `[size, 8]`.
+
+        Some of their tokens are left out, in each question another share of `FORGOTTEN`.
+        """
         rows = rng.integers(0, len(self), 4 * size)
         rows = rows[np.argsort((self._ids[rows] >= 0).sum(1), kind="stable")]
         start = rng.integers(0, 4) * size
-        ids = self._ids[rows[start : start + size]]
-        longest = int((ids >= 0).sum(1).max())
+        ids = forget(self._ids[rows[start : start + size]].astype(np.int64), rng)
         needs = self._needs[rows[start : start + size]]
-        return torch.from_numpy(ids[:, :longest].astype(np.int64)), torch.from_numpy(needs)
+        return torch.from_numpy(ids), torch.from_numpy(needs)
+
+
+def forget(ids: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
+    """Questions, `[N, L]` filled up with -1, without some of their tokens; the rest moves up, at least one stays."""
+    rates = rng.choice(FORGOTTEN, len(ids))
+    order = np.where(ids >= 0, rng.random(ids.shape), -1.0)
+    stays = (ids >= 0) & ((order >= rates[:, None]) | (order == order.max(1, keepdims=True)))
+    moved = np.take_along_axis(ids, np.argsort(~stays, axis=1, kind="stable"), 1)
+    kept = stays.sum(1)
+    moved[np.arange(ids.shape[1]) >= kept[:, None]] = -1
+    return moved[:, : int(kept.max())]
 
 
 def reading_loss(learner: Learner, ids: torch.Tensor, needs: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
