@@ -28,8 +28,8 @@ LAYERS = 2
 LONGEST = 80
 """Tokens of a question; the rest is cut off here."""
 FORGOTTEN = (0.0, 0.1, 0.2, 0.35)
-"""Shares of a question's tokens that are left out of it, each as likely. Who reads whole sentences only leans on how the
-grammar words them; strangers word them otherwise, and what is left must do."""
+"""Shares of a question's tokens that are left out of it, each as likely. Who only reads whole sentences leans on how
+the grammar words them; strangers word them otherwise."""
 FURTHEST = 400
 """Questions stand at positions up to this, as they do behind pictures and earlier turns."""
 
