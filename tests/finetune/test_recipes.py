@@ -237,6 +237,17 @@ def test_split_words_spell_the_same(curriculum: Curriculum) -> None:
     assert {tokenizer.decode(tokens) for tokens in split} == {tokenizer.decode(ids)}
 
 
+def test_forgotten_words_are_few_and_never_the_frame_of_the_turn(curriculum: Curriculum) -> None:
+    tokenizer = curriculum._tokenizer
+    frame = tokenizer.encode("<|im_end|>\n<|im_start|>assistant\n")
+    said = tokenizer.encode("Is this a genuine expression in image_2?")
+    left = [curriculum._forget([*said, *frame], Random(seed)) for seed in range(200)]
+    assert all(tokens[-len(frame):] == frame for tokens in left)
+    assert all("_2?" in tokenizer.decode(tokens) for tokens in left)
+    lost = len(said) + len(frame) - np.mean([len(tokens) for tokens in left])
+    assert 0 < lost < 0.06 * len(said)
+
+
 def test_the_first_token_weighs_the_same_in_short_and_long_answers(curriculum: Curriculum) -> None:
     """Otherwise "Live." outweighs "Spoof: ..." and attacks are called live."""
     torch.manual_seed(0)

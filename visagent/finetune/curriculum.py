@@ -104,6 +104,7 @@ class Curriculum:
         words = tokenizer.get_vocab()
         self._choices = frozenset(words[name] for name in (*TOOL_NAMES, *"1234") if name in words)
         self._call_end = words["</tool_call>"]
+        self._turn_end = words["<|im_end|>"]
         self._tools: list[Any] = [
             {"type": "function", "function": {"name": name, "description": "", "parameters": {}}}
             for name in TOOL_NAMES
@@ -200,7 +201,7 @@ class Curriculum:
         at = max(turn, prompt.rfind("<image>") + len("<image>"))
         question = self._tokenizer.encode(prompt[at:] + "<|im_start|>assistant\n")
         if splitting:
-            question = self._split(question, splitting)
+            question = self._split(self._forget(question, splitting), splitting)
         return prompt[:at], Ending((*question, *self._tokenizer.encode(answer)), len(question))
 
     def _deciding(self, ending: Ending) -> tuple[int, ...]:
@@ -209,14 +210,18 @@ class Curriculum:
         return tuple(at for at in answer if ending.ids[at] in self._choices or ending.ids[at - 1] == self._call_end)
 
     def _split(self, ids: list[int], rng: Random) -> list[int]:
-        """Some tokens of several letters replaced by two shorter ones that spell the same, a few left out."""
+        """Some tokens of several letters replaced by two shorter ones that spell the same."""
         split = []
         for token in ids:
-            pair = self._pairs.get(token)
-            if pair and rng.random() < FORGET_RATE:
-                continue
-            split += rng.choice(pair) if pair and rng.random() < SPLIT_RATE else [token]
+            pair = self._pairs.get(token) if rng.random() < SPLIT_RATE else None
+            split += rng.choice(pair) if pair else [token]
         return split
+
+    def _forget(self, ids: list[int], rng: Random) -> list[int]:
+        """A few tokens of several letters left out of what the person wrote, up to the end of the turn."""
+        end = ids.index(self._turn_end)
+        said = [token for token in ids[:end] if token not in self._pairs or rng.random() >= FORGET_RATE]
+        return said + ids[end:]
 
 
 def ways_to_split(tokenizer: PreTrainedTokenizerFast) -> dict[int, list[list[int]]]:
