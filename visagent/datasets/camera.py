@@ -15,6 +15,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from visagent.vision.crop import VIEW_DETAIL, VIEW_SIDE
+
 Pixels = NDArray[np.uint8]
 Scene: TypeAlias = NDArray[Any]
 """float32 `[S, S, 3]`, 0 to 255; OpenCV's stubs do not keep the type of the pixels."""
@@ -58,13 +60,12 @@ def take(
     picture = _lens(picture, rng)
     picture = _expose(picture, rng, monochrome=gray or rng.random() < 0.2)
     picture = _sensor(picture, rng)
-    pixels = _compress(np.clip(picture, 0, 255).astype(np.uint8), rng)
+    pixels = _compress(picture, _quality(rng))
     shrink = side > size
     resized = cv2.resize(
         pixels.astype(np.float32), (size, size), interpolation=cv2.INTER_AREA if shrink else cv2.INTER_CUBIC
     )
-    picture = _focus(np.asarray(resized, np.float32), rng)
-    pixels = _compress(np.clip(picture, 0, 255).astype(np.uint8), rng)
+    pixels = _focus_and_store(np.asarray(resized, np.float32), rng)
     if box is not None:
         factor = size / scene.shape[0]
         x1, y1, x2, y2 = (float(np.clip(value * factor, 0, size)) for value in box)
@@ -136,36 +137,64 @@ def _expose(picture: Scene, rng: np.random.Generator, *, monochrome: bool) -> Sc
     return np.asarray(picture - cast + drawn, np.float32)
 
 
-def _focus(picture: Scene, rng: np.random.Generator) -> Scene:
-    """Bring the sharpness (variance of the Laplacian) to a drawn value, whatever the scene was.
+def _focus_and_store(picture: Scene, rng: np.random.Generator) -> Pixels:
+    """Compress a view after bringing its sharpness to a drawn value, whatever the scene was.
 
-    Dots and grids make attacks sharper than skin. A soft picture is sharpened or gets grain until it is as sharp as
-    the draw, a sharp one is defocused; one picture in twenty is left alone.
+    Dots and grids make attacks sharper than skin. A soft view is sharpened or gets grain until it is as sharp as the
+    draw, a sharp one is defocused; one in twenty is left alone. Neither may move the contrast, and compression takes
+    more from grain than from edges: so both wishes are corrected by what came of them.
     """
+    quality = _quality(rng)
     if rng.random() < 0.05:
-        return picture
-    target = np.exp(rng.normal(6.0, 1.0))
-    sharpness = _laplacian_variance(picture)
+        return _compress(picture, quality)
+    sharpness = wish = float(np.exp(rng.normal(4.1, 0.8)))
+    contrast, gain = _contrast(np.clip(picture, 0, 255)), 1.0
+    grainy = float(rng.beta(0.6, 1.8))
+    grain: Scene = rng.standard_normal((*picture.shape[:2], 1), np.float32)
+    for _ in range(3):
+        focused = _focus(picture, wish / gain**2, grain, grainy)
+        pixels = _compress((focused - focused.mean()) * gain + focused.mean(), quality)
+        stored = pixels.astype(np.float32)
+        wish *= float(np.clip(sharpness / (float(_edges(stored).var()) + 1e-3), 0.3, 3.0))
+        gain *= float(np.clip(contrast / (_contrast(stored) + 1e-3), 0.7, 1.4))
+    return pixels
+
+
+def _contrast(picture: Scene) -> float:
+    return float((picture @ LUMA).std())
+
+
+def _focus(picture: Scene, target: float, grain: Scene, grainy: float) -> Scene:
+    """The view with a sharpness of `target`, or as close as can be; `grainy` is how much of a gain may be grain."""
+    sharpness = float(_edges(picture).var())
     if sharpness < target:
-        # The 3x3 Laplacian turns white noise of variance v into variance 20 v.
-        grain = rng.beta(0.6, 1.0) * (target - sharpness) / 20
-        picture = picture + rng.standard_normal((*picture.shape[:2], 1), np.float32) * np.float32(np.sqrt(grain))
-        soft = cv2.GaussianBlur(picture, (0, 0), 1.2)
-        for _ in range(8):
-            sharpness = _laplacian_variance(picture)
-            if sharpness >= target:
-                break
-            picture = picture + min(float(np.sqrt(target / sharpness)) - 1, 1.5) * (picture - soft)
-        return np.asarray(picture, np.float32)
-    for sigma in (0.35, 0.45, 0.55, 0.65, 0.8, 1.0, 1.2, 1.5):
+        picture = picture + _step_to(sharpness + grainy * (target - sharpness), picture, grain) * grain
+        detail = picture - cv2.GaussianBlur(picture, (0, 0), 1.5)
+        return np.asarray(picture + min(_step_to(target, picture, detail), 12.0) * detail, np.float32)
+    for sigma in (0.8, 1.2, 1.8, 2.6):
         soft = cv2.GaussianBlur(picture, (0, 0), sigma)
-        if _laplacian_variance(soft) <= target:
-            return np.asarray(soft, np.float32)
+        if float(_edges(soft).var()) <= target:
+            return np.asarray(soft + _step_to(target, soft, picture - soft) * (picture - soft), np.float32)
     return np.asarray(soft, np.float32)
 
 
-def _laplacian_variance(picture: Scene) -> float:
-    return float(cv2.Laplacian(picture @ LUMA, cv2.CV_32F).var()) + 1e-3
+def _step_to(target: float, picture: Scene, change: Scene) -> float:
+    """How much of a change makes the picture's sharpness `target`: the root of a quadratic, 0 if it has none.
+
+    Sharpness is the variance of a linear filter's answer, so it is a quadratic function of the amount.
+    """
+    now, added = _edges(picture), _edges(np.broadcast_to(change, picture.shape))
+    square, cross, rest = float(added.var()), float(np.mean((now - now.mean()) * (added - added.mean()))), now.var()
+    inside = cross**2 + square * (target - float(rest))
+    return (float(np.sqrt(inside)) - cross) / square if inside > 0 and square > 1e-6 else 0.0
+
+
+def _edges(picture: Scene) -> Scene:
+    """Laplacian of the gray view at the detail that the spoof judges see; its variance is the sharpness."""
+    gray = np.ascontiguousarray(picture) @ LUMA
+    detail = VIEW_DETAIL * gray.shape[0] // VIEW_SIDE
+    small = cv2.resize(gray, (detail, detail), interpolation=cv2.INTER_AREA)
+    return np.asarray(cv2.Laplacian(cv2.resize(small, gray.shape, interpolation=cv2.INTER_CUBIC), cv2.CV_32F))
 
 
 def _sensor(picture: Scene, rng: np.random.Generator) -> Scene:
@@ -176,8 +205,12 @@ def _sensor(picture: Scene, rng: np.random.Generator) -> Scene:
     return np.asarray(picture + noise, np.float32)
 
 
-def _compress(pixels: Pixels, rng: np.random.Generator) -> Pixels:
-    quality = int(rng.uniform(35, 97))
+def _quality(rng: np.random.Generator) -> int:
+    return int(rng.uniform(35, 97))
+
+
+def _compress(picture: Scene, quality: int) -> Pixels:
+    pixels = np.clip(picture, 0, 255).astype(np.uint8)
     # OpenCV's codec speaks BGR: chroma subsampling would otherwise blur the wrong channels.
     _, data = cv2.imencode(".jpg", pixels[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
     return np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), np.uint8)[..., ::-1]

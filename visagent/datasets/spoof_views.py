@@ -27,9 +27,9 @@ from tqdm import tqdm
 from visagent.datasets import attacks, camera
 from visagent.datasets.sources import FACE_BOXES, FacePicture, Split, face_pictures
 from visagent.datasets.surfaces import SCENE_SIDE
+from visagent.vision.crop import VIEW_SIDE
 from visagent.weights import locate_dlib_model
 
-VIEW_SIDE = 192
 SHARD = 1000
 
 

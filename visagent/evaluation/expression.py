@@ -28,10 +28,9 @@ from visagent.tools.expression.tool import (
     LEAST_LEAD,
     LEAST_PROBABILITY,
     OPTIONS,
-    VIEW_SIDE,
     softmax,
 )
-from visagent.vision.crop import ByteImage, resize
+from visagent.vision.crop import VIEW_SIDE, ByteImage, resize
 
 
 def view_of(picture: ExpressionPicture) -> ByteImage:

@@ -27,9 +27,10 @@ from visagent.datasets.nano_examples import (
 )
 from visagent.datasets.routing import CANNOT, RoutingExample, sample_family
 from visagent.datasets.sources import EXPRESSIONS
-from visagent.finetune.nano_model import TOKENS_PER_VIEW, VIEW_SIDE
+from visagent.finetune.nano_model import TOKENS_PER_VIEW
 from visagent.finetune.reading import TOOL_NAMES
 from visagent.finetune.views import ViewSet
+from visagent.vision.crop import VIEW_SIDE
 
 Picture: TypeAlias = tuple[str, int]
 """Where a picture comes from: ("view", number), ("ferplus", number), or ("talk", number)."""

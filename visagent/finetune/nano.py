@@ -31,11 +31,12 @@ from visagent.datasets.routing import sample_text_example
 from visagent.finetune.curriculum import PICTURES_OF_TALK, TEXT_SHARE, Curriculum, Exercise, Picture
 from visagent.finetune.expression_teacher import SIDE, ExpressionTeacher, normalise, read
 from visagent.finetune.loop import muon, train
-from visagent.finetune.nano_model import GRID, VIEW_SIDE, build_nano, build_processor, train_tokenizer
+from visagent.finetune.nano_model import GRID, build_nano, build_processor, train_tokenizer
 from visagent.finetune.reading import Learner, Readings, reading_loss
 from visagent.finetune.views import ViewSet, open_views, vary_camera, vary_detail
 from visagent.finetune.vision_tower import enlarge
 from visagent.tools.spoof.network import as_input
+from visagent.vision.crop import VIEW_SIDE
 
 DECISION = 0.6
 """Weight in the loss of an answer's first token, which decides what kind of answer it is: the same for every answer,

@@ -33,7 +33,9 @@ from transformers import (
 from transformers.models.idefics3.configuration_idefics3 import Idefics3VisionConfig
 from transformers.models.idefics3.modeling_idefics3 import Idefics3VisionTransformer
 
-VIEW_SIDE, PATCH, SHUFFLE = 192, 16, 2
+from visagent.vision.crop import VIEW_SIDE
+
+PATCH, SHUFFLE = 16, 2
 GRID = VIEW_SIDE // PATCH
 TOKENS_PER_VIEW = (GRID // SHUFFLE) ** 2
 CONTEXT = 2048

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from visagent.datasets.attacks import ATTACK_TYPES, CLUES
 from visagent.errors import PictureError
-from visagent.tools.spoof.view import VIEW_DETAIL, VIEW_SIDE, as_screened
-from visagent.vision.crop import limit_detail
+from visagent.tools.spoof.view import as_screened
+from visagent.vision.crop import VIEW_DETAIL, VIEW_SIDE, limit_detail
 
 
 @dataclass(frozen=True, slots=True)

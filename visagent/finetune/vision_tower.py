@@ -32,9 +32,10 @@ from visagent.datasets.attacks import ATTACK_TYPES, CLUES
 from visagent.datasets.sources import EXPRESSIONS
 from visagent.finetune.expression_teacher import SIDE, ExpressionTeacher, augment, read
 from visagent.finetune.loop import muon, train
-from visagent.finetune.nano_model import GRID, VIEW_SIDE, build_tower
+from visagent.finetune.nano_model import GRID, build_tower
 from visagent.finetune.views import ViewSet, open_views, vary_camera, vary_detail
 from visagent.tools.spoof.network import SpoofNetwork, as_input, load_network
+from visagent.vision.crop import VIEW_SIDE
 
 
 class TowerWithHeads(nn.Module):

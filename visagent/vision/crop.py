@@ -7,7 +7,7 @@ box, so that a face fills about the same part of every view, however large the p
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 
@@ -15,9 +15,17 @@ from visagent.evidence import Box
 
 ByteImage: TypeAlias = np.ndarray[Any, np.dtype[np.uint8]]
 
-FACE_VIEW_MARGIN = 1.14
+FACE_VIEW_MARGIN: Final = 1.14
 """Side of a face view over the longer side of the face box: the training crops of LFW and UTKFace show the detector's
 box with this margin."""
+
+VIEW_SIDE: Final = 192
+"""Side in pixels of the views that visagent's own networks look at."""
+
+VIEW_DETAIL: Final = 128
+"""Pixels along a view that hold the finest detail the spoof judges see. LFW's faces were about 110 pixels wide before
+they were enlarged, UTKFace's at most 170: to networks that learned from them the pores of a sharper photo are the
+texture of an attack. Two thirds of the view's side: at 3/4 resampling itself leaves a faint grid, like a screen's."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -16,7 +16,7 @@ from visagent.evidence import Finding, Region, Score, abstain, not_possible
 from visagent.tools.contract import ImageId, Tool, ToolContext, ToolInput, VisionLanguageModel
 from visagent.tools.expression.synonyms import LABELS, read_answer
 from visagent.tools.subject import ChosenFace, FaceNumber, choose_face
-from visagent.vision.crop import ByteImage, take_view
+from visagent.vision.crop import VIEW_SIDE, ByteImage, take_view
 
 EXPRESSION_QUESTION: Final = ("What expression does this face show? Answer in a single word: neutral, happiness, "
                               "surprise, sadness, anger, disgust, fear or contempt.")
@@ -24,7 +24,6 @@ EXPRESSION_QUESTION: Final = ("What expression does this face show? Answer in a 
 OPTIONS: Final = LABELS
 """The closed answers, in the question's order."""
 
-VIEW_SIDE = 192
 LEAST_PROBABILITY = 0.4
 LEAST_LEAD = 0.08
 RULE: Final = "fixed rule, not calibrated"

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from visagent.errors import WeightsError
 from visagent.evidence import Box, ModelIdentity
-from visagent.tools.spoof.view import VIEW_SIDE
+from visagent.vision.crop import VIEW_SIDE
 from visagent.weights import locate, weights_digest
 
 if TYPE_CHECKING:

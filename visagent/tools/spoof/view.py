@@ -2,16 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from visagent.evidence import Box
-from visagent.vision.crop import ByteImage, View, limit_detail, take_view
-
-VIEW_SIDE: Final = 192
-VIEW_DETAIL: Final = 128
-"""Pixels along a view that hold its finest detail. LFW's faces were about 110 pixels wide before they were enlarged,
-UTKFace's at most 170: to networks that learned from them the pores of a sharper photo are the texture of an attack.
-Two thirds of the view's own side: at 3/4 resampling itself leaves a faint grid, which looks like a screen's."""
+from visagent.vision.crop import VIEW_DETAIL, VIEW_SIDE, ByteImage, View, limit_detail, take_view
 
 
 def screening_view(rgb: ByteImage, face: Box) -> View:
