@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from random import Random
 from typing import Final
 
@@ -28,6 +29,7 @@ from visagent.datasets.questions import (
 )
 from visagent.datasets.references import name_all, name_picture, name_two
 from visagent.datasets.summaries import sample_summary
+from visagent.datasets.written import WRITTEN_TOOLS, written_questions
 
 CANNOT: Final = ("I answer questions about faces in pictures: whether a face is live or a spoof, what expression it "
                  "shows, whether two pictures show the same person, and how many faces there are, where, and how good "
@@ -53,6 +55,9 @@ MIX: Final = {
     "final_answer": 0.04,
 }
 """Shares of `sample_text_example`; final answers are few and long, and findings speak for themselves."""
+
+WRITTEN_SHARE: Final = 0.5
+"""Of the questions that open a matter, the share that was written whole; the rest comes from the grammar."""
 
 Message = dict[str, object]
 
@@ -226,6 +231,10 @@ def _kind(rng: Random, kinds: Sequence[str]) -> str:
 
 
 def _opening_example(kind: str, talk: _Talk, rng: Random) -> RoutingExample:
+    if rng.random() < WRITTEN_SHARE:
+        asked = _written(kind, talk, rng)
+        talk.ask(asked.text)
+        return talk.example(kind, asked.target)
     if kind == "need_picture":
         return _need_picture_example(talk, rng)
     if kind in ("tool", "two_intents"):
@@ -235,6 +244,18 @@ def _opening_example(kind: str, talk: _Talk, rng: Random) -> RoutingExample:
         asked = _about_nothing(kind, talk.pictures, rng)
     talk.ask(asked.text)
     return talk.example(kind, asked.target)
+
+
+def _written(kind: str, talk: _Talk, rng: Random) -> _Asked:
+    """A question that was written whole, with its pictures."""
+    question = rng.choice(written_questions()[rng.choice(WRITTEN_TOOLS) if kind == "tool" else kind])
+    talk.attach(question.pictures)
+    if kind == "need_picture":
+        return _Asked(question.text, NEED_TWO if question.pictures else NEED_PICTURE)
+    if not question.calls:
+        return _Asked(question.text, NOT_OFFERED if kind == "not_offered" else CANNOT)
+    calls = [_verify(*pictures) if name == "verify" else _calls(name, pictures) for name, pictures in question.calls]
+    return _Asked(question.text, tuple(chain.from_iterable(calls)))
 
 
 def _pictures(rng: Random, least: int = 1) -> int:
