@@ -10,6 +10,7 @@ from visagent.evaluation.intervals import wilson_interval
 from visagent.evaluation.routing import Call, Record, expected_tools, is_expected, routing_accuracy
 
 __all__ = [
+    "BLIND_QUESTIONS",
     "DEVELOPMENT_QUESTIONS",
     "FRESH_QUESTIONS",
     "QUESTIONS",
@@ -27,6 +28,8 @@ DEVELOPMENT_QUESTIONS = Path(__file__).with_name("routing_development.jsonl")
 """A second set by another author, to choose between trainings with; the others are for final numbers only."""
 FRESH_QUESTIONS = Path(__file__).with_name("routing_fresh.jsonl")
 """A third set, written when the misses of the first had been published."""
+BLIND_QUESTIONS = Path(__file__).with_name("routing_blind.jsonl")
+"""A fourth, written when nano began to learn from questions that were written whole."""
 
 
 def load_questions(path: Path = QUESTIONS) -> list[dict[str, Any]]:

@@ -13,6 +13,7 @@ import pytest
 from visagent.datasets.routing import routing_example
 
 from .routing_score import (
+    BLIND_QUESTIONS,
     DEVELOPMENT_QUESTIONS,
     FRESH_QUESTIONS,
     Call,
@@ -29,6 +30,7 @@ STYLES = {"plain", "terse", "misspelt", "polite", "chatty"}
 RECORDS = load_questions()
 DEVELOPMENT = load_questions(DEVELOPMENT_QUESTIONS)
 FRESH = load_questions(FRESH_QUESTIONS)
+BLIND = load_questions(BLIND_QUESTIONS)
 
 
 def spoof(image: str) -> Call:
@@ -61,12 +63,12 @@ def test_the_styles_are_balanced() -> None:
     assert max(counts.values()) <= 1.25 * min(counts.values())
 
 
-@pytest.mark.parametrize("record", [*RECORDS, *DEVELOPMENT, *FRESH],
+@pytest.mark.parametrize("record", [*RECORDS, *DEVELOPMENT, *FRESH, *BLIND],
                          ids=lambda record: record["question"][:40])
 def test_a_record_is_well_formed(record: dict[str, Any]) -> None:
     assert set(record) == {"question", "pictures", "history", "expect", "style", "about"}
     assert record["question"] == record["question"].strip() != ""
-    assert re.fullmatch(r"[a-z-]+", record["about"])
+    assert re.fullmatch(r"[a-z_-]+", record["about"])
     assert all(set(turn) == {"question", "tools"} and turn["question"] for turn in record["history"])
     assert set(record["expect"]) in ({"calls"}, {"answer"}, {"any_of"})
     assert record["expect"].get("calls") != [] and record["expect"].get("answer", "direct") == "direct"
@@ -96,7 +98,7 @@ def test_hardly_a_question_is_in_the_training_or_in_the_other_set() -> None:
     development = {_plain(record["question"]) for record in DEVELOPMENT}
     rng = Random(17)
     trained = {_plain(routing_example(rng).question) for _ in range(8000)}
-    for records in (RECORDS, FRESH):
+    for records in (RECORDS, FRESH, BLIND):
         blind = {_plain(record["question"]) for record in records}
         assert len(blind & development) <= 3
         assert len(blind & trained) <= 24

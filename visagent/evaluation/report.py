@@ -16,6 +16,7 @@ import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from visagent.agent.engines import open_engine
@@ -75,8 +76,8 @@ def run(plan: Plan) -> tuple[list[Result], dict[str, str]]:
         "Shortcuts": lambda: _shortcuts(plan),
         "Expression shown": lambda: _expression(plan, engine),
         "Routing": lambda: _routing(plan.questions, plan, engine),
-        "Routing, fresh questions": lambda: _routing(plan.questions.with_name(routing.FRESH_QUESTIONS.name), plan,
-                                                     engine),
+        **{f"Routing, {path.stem}": partial(_routing, plan.questions.with_name(path.name), plan, engine)
+           for path in routing.LATER_QUESTIONS},
     }
     results = []
     for name, measure in parts.items():

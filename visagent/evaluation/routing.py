@@ -49,7 +49,8 @@ Record = Mapping[str, Any]
 Routed = Sequence[Call] | str
 
 QUESTIONS = Path("tests/agent/routing_questions.jsonl")
-FRESH_QUESTIONS = Path("tests/agent/routing_fresh.jsonl")
+LATER_QUESTIONS = (Path("tests/agent/routing_fresh.jsonl"), Path("tests/agent/routing_blind.jsonl"))
+"""Each by an author who saw no other question, written after a training that is measured on it."""
 MOST_PICTURES = 4
 
 
