@@ -20,6 +20,11 @@ Every message says what happened and what to do, and names no path of the host: 
 What happens to a *face* (none found, too blurred, two of them) is never an exception: it is a `Finding` that abstains.
 """
 
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
 
 class VisagentError(Exception):
     """Base of everything that visagent raises on purpose."""
@@ -71,3 +76,11 @@ class EngineUnavailable(EngineError):
 
 class QuestionError(VisagentError):
     """The question is empty or too long."""
+
+
+def run_command(main: Callable[[], None]) -> None:
+    """Run the `main` of a `python -m` command: a `VisagentError` ends it with one line on stderr and status 1."""
+    try:
+        main()
+    except VisagentError as error:
+        sys.exit(str(error))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -269,3 +271,10 @@ def test_the_page_says_what_could_not_be_measured(packed: Path, tiny_folder: Pat
     assert "## Live or spoof, simulated attacks" in text and "## Shortcuts" in text and "## Routing" in text
     assert "Not measured:" in text and "- Expression shown: ferplus.parquet is not in the data folder" in text
     assert "- The specialist's numbers: " in text and str(tmp_path) not in text
+
+
+@pytest.mark.parametrize(("command", "advice"), [("shortcuts", "make them with"), ("spoof --split dev", "--only words")])
+def test_a_command_ends_with_a_sentence_and_no_trace(command: str, advice: str) -> None:
+    done = subprocess.run([sys.executable, "-m", *f"visagent.evaluation.{command} --views nowhere".split()], check=False,
+                          capture_output=True, text=True)
+    assert done.returncode != 0 and "Traceback" not in done.stderr and advice in done.stderr

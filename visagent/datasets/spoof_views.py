@@ -27,6 +27,7 @@ from tqdm import tqdm
 from visagent.datasets import attacks, camera
 from visagent.datasets.sources import FACE_BOXES, FacePicture, Split, face_pictures
 from visagent.datasets.surfaces import SCENE_SIDE
+from visagent.errors import run_command
 from visagent.vision.crop import VIEW_SIDE
 from visagent.weights import locate_dlib_model
 
@@ -120,4 +121,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

@@ -22,7 +22,7 @@ import numpy as np
 from visagent.agent.engines import open_engine
 from visagent.agent.engines.base import Engine
 from visagent.datasets.sources import face_pictures
-from visagent.errors import PictureError
+from visagent.errors import PictureError, run_command
 from visagent.evaluation.intervals import Share
 from visagent.evaluation.results import Result, Row, add_common_options, command_line
 from visagent.evaluation.screening import ask_in_words, open_specialist, specialist_scores, specialist_threshold
@@ -198,4 +198,4 @@ def read_faces(data: Path, *, pictures: int, limit: int | None = None, seed: int
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

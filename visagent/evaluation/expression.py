@@ -18,6 +18,7 @@ import numpy as np
 from visagent.agent.engines import open_engine
 from visagent.agent.engines.base import Engine
 from visagent.datasets.sources import ExpressionPicture, Split, expression_pictures
+from visagent.errors import run_command
 from visagent.evaluation.batch import score_many
 from visagent.evaluation.class_errors import calibration_error, class_errors
 from visagent.evaluation.intervals import Share
@@ -90,4 +91,4 @@ def read_pictures(data: Path, split: str, *, limit: int | None = None, seed: int
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from visagent.agent.engines import open_engine
 from visagent.agent.engines.base import Engine
-from visagent.errors import VisagentError
+from visagent.errors import VisagentError, run_command
 from visagent.evaluation import everyday, expression, routing, shortcuts, spoof
 from visagent.evaluation.results import Result, add_common_options, command_line
 from visagent.evaluation.screening import open_specialist
@@ -183,4 +183,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

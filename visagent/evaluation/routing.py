@@ -37,6 +37,7 @@ from visagent.agent.prompts import CAPABILITIES
 from visagent.agent.toolkit import tool_schema
 from visagent.agent.views import Views, message_of
 from visagent.datasets.summaries import sample_summary
+from visagent.errors import run_command
 from visagent.evaluation.batch import answer_many
 from visagent.evaluation.intervals import Share, wilson_interval
 from visagent.evaluation.results import Result, Row, add_common_options, command_line
@@ -267,4 +268,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

@@ -17,6 +17,7 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
+from visagent.errors import run_command
 from visagent.evaluation.attack_errors import Auc, auc
 from visagent.evaluation.results import Result, Row, add_common_options, command_line
 from visagent.evaluation.views import LabelledView, read_views
@@ -113,4 +114,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

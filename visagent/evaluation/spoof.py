@@ -17,6 +17,7 @@ import numpy as np
 from visagent.agent.engines import open_engine
 from visagent.agent.engines.base import Engine
 from visagent.datasets.attacks import LOCALISED
+from visagent.errors import run_command
 from visagent.evaluation.attack_errors import AttackErrors, attack_errors, auc, bpcer_at_apcer, hard_answers
 from visagent.evaluation.boxes import share_located
 from visagent.evaluation.class_errors import mentions
@@ -123,6 +124,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--only", choices=["words", "specialist"], default=None)
     add_common_options(parser)
     options = parser.parse_args(arguments)
+    if options.only != "words" and options.split == SPLIT_OF_THRESHOLD:
+        parser.error(f"the specialist's threshold was fixed on the split {options.split!r}: take another one, or "
+                     "--only words")
     views = read_views(options.views, options.split, limit=options.limit, seed=options.seed)
     engine = None if options.only == "specialist" else open_engine(load_settings({"model": options.model}))
     specialist = None if options.only == "words" else open_specialist(options.specialist)
@@ -133,4 +137,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

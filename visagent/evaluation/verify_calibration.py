@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from visagent.errors import run_command
 from visagent.media import load_picture
 from visagent.tools.subject import limits_of
 from visagent.vision.descriptor import DESCRIPTOR_MODEL, describe, load_descriptor_network
@@ -185,4 +186,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

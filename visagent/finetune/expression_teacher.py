@@ -22,6 +22,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from visagent.datasets.sources import EXPRESSIONS, Split, expression_pictures
+from visagent.errors import run_command
 from visagent.finetune.loop import Epochs, channels_last, train_convolutions
 
 SIDE = 48
@@ -126,4 +127,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

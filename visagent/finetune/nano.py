@@ -28,6 +28,7 @@ from transformers import Idefics3ForConditionalGeneration, PreTrainedTokenizerFa
 from visagent.datasets.attacks import ATTACK_TYPES, CLUES
 from visagent.datasets.nano_examples import SpoofLabel, expression_question, spoof_answer, spoof_question
 from visagent.datasets.routing import sample_text_example
+from visagent.errors import run_command
 from visagent.finetune.curriculum import PICTURES_OF_TALK, TEXT_SHARE, Curriculum, Exercise, Picture
 from visagent.finetune.expression_teacher import SIDE, ExpressionTeacher, normalise, read
 from visagent.finetune.loop import muon, train
@@ -294,4 +295,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

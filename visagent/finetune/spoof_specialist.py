@@ -22,6 +22,7 @@ from sklearn.metrics import roc_auc_score
 from torch import nn
 
 from visagent.datasets.attacks import ATTACK_TYPES, CLUES
+from visagent.errors import run_command
 from visagent.finetune.loop import Epochs, channels_last, train_convolutions
 from visagent.finetune.views import ViewSet, open_views, vary_camera, vary_detail
 from visagent.tools.spoof.network import GRID, SpoofNetwork, Vocabulary, as_input, load_network, save_network
@@ -122,4 +123,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

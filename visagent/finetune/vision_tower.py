@@ -30,6 +30,7 @@ from transformers.models.idefics3.modeling_idefics3 import Idefics3VisionTransfo
 
 from visagent.datasets.attacks import ATTACK_TYPES, CLUES
 from visagent.datasets.sources import EXPRESSIONS
+from visagent.errors import run_command
 from visagent.finetune.expression_teacher import SIDE, ExpressionTeacher, augment, read
 from visagent.finetune.loop import muon, train
 from visagent.finetune.nano_model import GRID, build_tower
@@ -269,4 +270,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)
