@@ -273,8 +273,9 @@ def test_the_page_says_what_could_not_be_measured(packed: Path, tiny_folder: Pat
     assert "- The specialist's numbers: " in text and str(tmp_path) not in text
 
 
-@pytest.mark.parametrize(("command", "advice"), [("shortcuts", "make them with"), ("spoof --split dev", "--only words")])
+@pytest.mark.parametrize(("command", "advice"),
+                         [("shortcuts", "make them with"), ("spoof --split dev", "--only words")])
 def test_a_command_ends_with_a_sentence_and_no_trace(command: str, advice: str) -> None:
-    done = subprocess.run([sys.executable, "-m", *f"visagent.evaluation.{command} --views nowhere".split()], check=False,
-                          capture_output=True, text=True)
+    line = f"{sys.executable} -m visagent.evaluation.{command} --views nowhere"
+    done = subprocess.run(line.split(), check=False, capture_output=True, text=True)
     assert done.returncode != 0 and "Traceback" not in done.stderr and advice in done.stderr
