@@ -10,6 +10,7 @@ from random import Random
 import pytest
 
 from visagent.datasets import routing
+from visagent.datasets.conversation import RoutingExample, Talk
 from visagent.datasets.questions import sample_question
 from visagent.datasets.references import name_all, name_picture, name_two
 from visagent.datasets.routing import (
@@ -18,7 +19,6 @@ from visagent.datasets.routing import (
     NEED_PICTURE,
     NEED_TWO,
     NOT_OFFERED,
-    RoutingExample,
     final_answer_example,
     routing_example,
     sample_family,
@@ -177,7 +177,7 @@ def test_a_family_begins_alike_and_ends_in_questions_of_its_own() -> None:
 def test_two_matters_are_called_for_in_the_order_of_their_mention(one: str, other: str) -> None:
     """Every wording says both; `verify` has its own pair, the other tool every picture."""
     rng = Random(3)
-    talk = routing._Talk(rng)
+    talk = Talk(rng)
     asked = routing._two_in_one(talk, one, other, rng)
     assert not isinstance(asked.target, str)
     assert list(dict.fromkeys(call.name for call in asked.target)) == [one, other]

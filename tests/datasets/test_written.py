@@ -29,14 +29,20 @@ def test_every_record_is_well_formed_and_said_once() -> None:
     for record in map(json.loads, lines):
         assert record["question"].strip() and 0 <= record["pictures"] <= 4
         assert ("calls" in record) != ("answer" in record)
-    assert len({words(record["question"]) for record in map(json.loads, lines)}) == len(lines)
+    said = {(record.get("earlier", {}).get("question"), words(record["question"]))
+            for record in map(json.loads, lines)}
+    assert len(said) == len(lines)
     assert set(written_questions()) == {*WRITTEN_TOOLS, "two_intents", "off_topic", "not_offered", "need_picture",
-                                        "capabilities"}
+                                        "capabilities", "follow_up"}
 
 
 def test_calls_name_pictures_that_are_there() -> None:
     asked = written_questions()
-    for question in (question for need in (*WRITTEN_TOOLS, "two_intents") for question in asked[need]):
+    earlier = [question.earlier for question in asked["follow_up"] if question.earlier]
+    assert len(earlier) == len(asked["follow_up"]) > 100
+    assert all(question.earlier.pictures <= question.pictures for question in asked["follow_up"] if question.earlier)
+    needing = [question for need in (*WRITTEN_TOOLS, "two_intents", "follow_up") for question in asked[need]]
+    for question in (question for question in (*needing, *earlier) if not question.answer):
         assert 1 <= len(question.calls) <= 4 and len(set(question.calls)) == len(question.calls)
         for tool, pictures in question.calls:
             assert len(set(pictures)) == len(pictures) == (2 if tool == "verify" else 1)
@@ -55,7 +61,8 @@ def test_no_question_of_the_tests_is_taught() -> None:
         for triple in part:
             holders[triple].add(number)
     for question in (question for questions in written_questions().values() for question in questions):
-        assert words(question.text) not in exactly, question
+        # "Are you sure?" is how anybody asks that again.
+        assert words(question.text) not in exactly or question.earlier, question
         mine = triples(question.text)
         shared = Counter(number for triple in mine for number in holders.get(triple, ()))
         if len(words(question.text)) >= 4:
@@ -68,6 +75,7 @@ def test_conversations_open_with_them() -> None:
                for questions in written_questions().values() for question in questions}
     openings = [example for example in (sample_text_example(rng) for _ in range(3000))
                 if example.kind not in ("follow_up", "final_answer")]
+    assert len(openings) > 2000
     for example in openings:
         question = written.get((example.question, example.pictures))
         if question is None:  # from the grammar, or typed with a slip
@@ -81,3 +89,23 @@ def test_conversations_open_with_them() -> None:
         found[example.kind] += 1
     assert set(found) == {"tool", "two_intents", "off_topic", "capabilities", "not_offered", "need_picture"}
     assert 0.3 * WRITTEN_SHARE < sum(found.values()) / len(openings) < WRITTEN_SHARE
+
+
+def test_follow_ups_lean_on_the_turn_they_were_written_for() -> None:
+    rng = Random(1)
+    written = {(question.text, question.earlier.text): question
+               for question in written_questions()["follow_up"] if question.earlier}
+    found = 0
+    for example in (sample_text_example(rng) for _ in range(3000)):
+        asked = [message["content"][-1]["text"] for message in example.messages  # type: ignore[index]
+                 if message["role"] == "user"]
+        question = written.get((asked[-1], asked[-2])) if len(asked) == 2 else None
+        if question is None or example.kind != "follow_up":
+            continue
+        found += 1
+        assert example.pictures == question.pictures and question.earlier
+        called = [message for message in example.messages if message["role"] == "tool"]
+        assert [message["name"] for message in called] == [name for name, _ in question.earlier.calls]
+        if not isinstance(example.target, str):
+            assert [call.name for call in example.target] == [name for name, _ in question.calls]
+    assert found > 15

@@ -7,7 +7,8 @@ import pytest
 import torch
 from transformers import PreTrainedTokenizerFast
 
-from visagent.datasets.routing import CANNOT, ToolCall
+from visagent.datasets.conversation import ToolCall
+from visagent.datasets.routing import CANNOT
 from visagent.finetune.nano import make_corpus
 from visagent.finetune.nano_model import build_nano, train_tokenizer
 from visagent.finetune.reading import FORGOTTEN, NEEDS, Learner, Readings, forget, needs_of, reading_loss

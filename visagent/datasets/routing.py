@@ -11,12 +11,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import chain
 from random import Random
 from typing import Final
 
-from visagent.datasets.noise import spell_by_ear, telegraphic, type_noisily
+from visagent.datasets.conversation import Asked, RoutingExample, Talk, ToolCall
 from visagent.datasets.questions import (
     NOT_OFFERED_INTENTS,
     OFF_TOPIC,
@@ -28,8 +27,7 @@ from visagent.datasets.questions import (
     sample_question,
 )
 from visagent.datasets.references import name_all, name_picture, name_two
-from visagent.datasets.summaries import sample_summary
-from visagent.datasets.written import WRITTEN_TOOLS, written_questions
+from visagent.datasets.written import WRITTEN_TOOLS, WrittenQuestion, written_questions
 
 CANNOT: Final = ("I answer questions about faces in pictures: whether a face is live or a spoof, what expression it "
                  "shows, whether two pictures show the same person, and how many faces there are, where, and how good "
@@ -58,8 +56,8 @@ MIX: Final = {
 
 WRITTEN_SHARE: Final = 0.5
 """Of the questions that open a matter, the share that was written whole; the rest comes from the grammar."""
-
-Message = dict[str, object]
+WRITTEN_FOLLOW_UP_SHARE: Final = 0.6
+"""Likewise of beginnings for follow-up questions; those from the grammar are continued in several ways."""
 
 _INTENTS_BY_WEIGHT: Final = {
     "spoof.verdict": 5, "spoof.attack": 2, "spoof.reasons": 2, "spoof.where": 2, "spoof.full": 2,
@@ -69,54 +67,6 @@ _INTENTS_BY_WEIGHT: Final = {
 _OPENINGS: Final = [kind for kind in MIX if kind not in ("follow_up", "final_answer")]
 _OFF_TOPIC_WEIGHTS: Final = (34, 26, 14, 8, 6, 6, 6)
 _SIDES = re.compile(r"\b(left|right|middle|second|another|other|both|two|twice)\b", re.IGNORECASE)
-
-
-@dataclass(frozen=True, slots=True)
-class ToolCall:
-    """One call: a tool and its arguments, pictures by id."""
-
-    name: str
-    arguments: dict[str, str]
-
-    def images(self) -> tuple[str, ...]:
-        """Ids of the pictures it looks at."""
-        return tuple(self.arguments.values())
-
-
-@dataclass(frozen=True, slots=True)
-class RoutingExample:
-    """A conversation and what the assistant shall say or call next.
-
-    Attributes:
-        kind: One of the keys of `MIX`.
-        pictures: Pictures attached so far, over all turns.
-        messages: Chat messages up to and including the last question or tool result.
-        target: Text, or the tool calls in order.
-    """
-
-    kind: str
-    pictures: int
-    messages: tuple[Message, ...]
-    target: str | tuple[ToolCall, ...]
-
-    def chat(self) -> list[Message]:
-        """`messages` followed by the target as the assistant's message."""
-        return [*self.messages, _assistant(self.target)]
-
-    @property
-    def question(self) -> str:
-        """The last thing the person wrote."""
-        parts = next(m["content"] for m in reversed(self.messages) if m["role"] == "user")
-        assert isinstance(parts, list)
-        return str(parts[-1]["text"])
-
-
-@dataclass(frozen=True, slots=True)
-class _Asked:
-    """A question, what answers it, and whether its calls may be followed up."""
-
-    text: str
-    target: str | tuple[ToolCall, ...]
 
 
 def sample_text_example(rng: Random) -> RoutingExample:
@@ -132,7 +82,9 @@ def sample_family(rng: Random, size: int) -> list[RoutingExample]:
     kind = _kind(rng, list(MIX))
     if kind == "final_answer":
         return [final_answer_example(rng)]
-    talk = _Talk(rng)
+    talk = Talk(rng)
+    if kind == "follow_up" and rng.random() < WRITTEN_FOLLOW_UP_SHARE:
+        return [_written_follow_up(talk, rng)]
     if kind == "follow_up":
         _about_tool_before(talk, rng)
         return [_follow_up_example(talk.branch(), rng) for _ in range(size)]
@@ -151,7 +103,7 @@ def routing_example(rng: Random) -> RoutingExample:
 
 def final_answer_example(rng: Random) -> RoutingExample:
     """A conversation that ends in tool results; the target is their summaries joined by one space, verbatim."""
-    talk = _Talk(rng)
+    talk = Talk(rng)
     if rng.random() < 0.2:
         _chat_before(talk, rng)
     asked = _two_intents(talk, rng) if rng.random() < 0.25 else _about_tool(talk, rng)
@@ -161,76 +113,11 @@ def final_answer_example(rng: Random) -> RoutingExample:
     return talk.example("final_answer", talk.call(calls))
 
 
-class _Talk:
-    """A conversation being written."""
-
-    def __init__(self, rng: Random) -> None:
-        self.rng = rng
-        self.pictures = 0
-        self.fresh = 0
-        self.last_calls: tuple[ToolCall, ...] = ()
-        self.messages: list[Message] = []
-        self.noise = 0.0 if rng.random() < 0.45 else rng.choice([0.1, 0.2, 0.3, 0.4, 0.5, 0.7])
-        self.by_ear = rng.uniform(0.2, 0.9) if rng.random() < 0.2 else 0.0
-
-    def branch(self) -> _Talk:
-        """A copy to go on with in another way, typed by another hand."""
-        other = _Talk(self.rng)
-        other.pictures, other.fresh, other.last_calls = self.pictures, self.fresh, self.last_calls
-        other.messages = list(self.messages)
-        return other
-
-    def attach(self, count: int) -> None:
-        """Pictures that come with the next question."""
-        self.fresh = count
-        self.pictures += count
-
-    def ask(self, text: str) -> None:
-        parts: list[dict[str, str]] = []
-        for index in range(self.pictures - self.fresh + 1, self.pictures + 1):
-            parts += [{"type": "text", "text": f"image_{index}"}, {"type": "image"}]
-        if self.rng.random() < 0.1:
-            text = telegraphic(text, self.rng)
-        if self.by_ear:
-            text = spell_by_ear(text, self.rng, self.by_ear)
-        parts.append({"type": "text", "text": type_noisily(text, self.rng, self.noise)})
-        self.messages.append({"role": "user", "content": parts})
-        self.fresh = 0
-
-    def call(self, calls: tuple[ToolCall, ...]) -> str:
-        """Append calls and their results; returns the answer made of them."""
-        self.messages.append(_assistant(calls))
-        summaries = [sample_summary(call.name, call.images(), self.rng) for call in calls]
-        for call, summary in zip(calls, summaries, strict=True):
-            self.messages.append({"role": "tool", "name": call.name, "content": summary})
-        self.last_calls = calls
-        return " ".join(summaries)
-
-    def answer(self, target: str | tuple[ToolCall, ...]) -> None:
-        """Append the assistant's whole turn."""
-        if isinstance(target, str):
-            self.last_calls = ()
-            text = target
-        else:
-            text = self.call(target)
-        self.messages.append({"role": "assistant", "content": text})
-
-    def example(self, kind: str, target: str | tuple[ToolCall, ...]) -> RoutingExample:
-        return RoutingExample(kind, self.pictures, tuple(self.messages), target)
-
-
-def _assistant(target: str | tuple[ToolCall, ...]) -> Message:
-    if isinstance(target, str):
-        return {"role": "assistant", "content": target}
-    return {"role": "assistant", "tool_calls": [
-        {"type": "function", "function": {"name": call.name, "arguments": dict(call.arguments)}} for call in target]}
-
-
 def _kind(rng: Random, kinds: Sequence[str]) -> str:
     return rng.choices(kinds, [MIX[kind] for kind in kinds])[0]
 
 
-def _opening_example(kind: str, talk: _Talk, rng: Random) -> RoutingExample:
+def _opening_example(kind: str, talk: Talk, rng: Random) -> RoutingExample:
     if rng.random() < WRITTEN_SHARE:
         asked = _written(kind, talk, rng)
         talk.ask(asked.text)
@@ -246,16 +133,31 @@ def _opening_example(kind: str, talk: _Talk, rng: Random) -> RoutingExample:
     return talk.example(kind, asked.target)
 
 
-def _written(kind: str, talk: _Talk, rng: Random) -> _Asked:
+def _written(kind: str, talk: Talk, rng: Random) -> Asked:
     """A question that was written whole, with its pictures."""
     question = rng.choice(written_questions()[rng.choice(WRITTEN_TOOLS) if kind == "tool" else kind])
     talk.attach(question.pictures)
-    if kind == "need_picture":
-        return _Asked(question.text, NEED_TWO if question.pictures else NEED_PICTURE)
-    if not question.calls:
-        return _Asked(question.text, NOT_OFFERED if kind == "not_offered" else CANNOT)
+    return Asked(question.text, _target(question))
+
+
+def _written_follow_up(talk: Talk, rng: Random) -> RoutingExample:
+    question = rng.choice(written_questions()["follow_up"])
+    assert question.earlier is not None
+    talk.attach(question.earlier.pictures)
+    talk.ask(question.earlier.text)
+    talk.answer(_target(question.earlier))
+    talk.attach(question.pictures - question.earlier.pictures)
+    talk.ask(question.text)
+    return talk.example("follow_up", _target(question))
+
+
+def _target(question: WrittenQuestion) -> str | tuple[ToolCall, ...]:
+    if question.answer == "need_picture":
+        return NEED_TWO if question.pictures else NEED_PICTURE
+    if question.answer:
+        return NOT_OFFERED if question.answer == "not_offered" else CANNOT
     calls = [_verify(*pictures) if name == "verify" else _calls(name, pictures) for name, pictures in question.calls]
-    return _Asked(question.text, tuple(chain.from_iterable(calls)))
+    return tuple(chain.from_iterable(calls))
 
 
 def _pictures(rng: Random, least: int = 1) -> int:
@@ -263,27 +165,27 @@ def _pictures(rng: Random, least: int = 1) -> int:
     return rng.choices(counts[least - 1:], weights[least - 1:])[0]
 
 
-def _chat_before(talk: _Talk, rng: Random) -> None:
+def _chat_before(talk: Talk, rng: Random) -> None:
     """One earlier turn that has nothing to do with what follows."""
     asked = _about_nothing(rng.choice(["off_topic", "off_topic", "capabilities", "not_offered"]), 0, rng)
     talk.ask(asked.text)
     talk.answer(asked.target)
 
 
-def _about_nothing(kind: str, pictures: int, rng: Random) -> _Asked:
+def _about_nothing(kind: str, pictures: int, rng: Random) -> Asked:
     if kind == "capabilities":
-        return _Asked(sample_question(kind, rng), CANNOT)
+        return Asked(sample_question(kind, rng), CANNOT)
     if kind == "not_offered":
         intent = rng.choice(NOT_OFFERED_INTENTS)
         photo = name_picture(rng.randint(1, pictures), pictures, rng) if pictures and rng.random() < 0.15 else None
-        return _Asked(sample_question(intent, rng, photo=photo), NOT_OFFERED)
+        return Asked(sample_question(intent, rng, photo=photo), NOT_OFFERED)
     intent = rng.choices(OFF_TOPIC, _OFF_TOPIC_WEIGHTS)[0]
     text = sample_question(intent, rng)
     if intent == "none.general" and rng.random() < 0.06:
         text = join_questions(text, sample_question(rng.choice(OFF_TOPIC[:3]), rng), rng)
     if pictures and intent == "none.scene" and rng.random() < 0.15:
         text = polish(f"{text} ({name_picture(rng.randint(1, pictures), pictures, rng)})")
-    return _Asked(text, CANNOT)
+    return Asked(text, CANNOT)
 
 
 def _intent(rng: Random) -> str:
@@ -298,7 +200,7 @@ def _verify(one: int, other: int) -> tuple[ToolCall, ...]:
     return (ToolCall("verify", {"image_a": f"image_{one}", "image_b": f"image_{other}"}),)
 
 
-def _about_tool(talk: _Talk, rng: Random) -> _Asked:
+def _about_tool(talk: Talk, rng: Random) -> Asked:
     """A question that a tool answers, about pictures that come with it."""
     intent = _intent(rng)
     talk.attach(_pictures(rng, least=2 if intent == "verify" else 1))
@@ -310,16 +212,16 @@ def _about_tool(talk: _Talk, rng: Random) -> _Asked:
     drawn = rng.random()
     if count == 1:
         photo = name_picture(1, 1, rng) if drawn < 0.06 else None
-        return _Asked(sample_question(intent, rng, photo=photo), _calls(tool, [1]))
+        return Asked(sample_question(intent, rng, photo=photo), _calls(tool, [1]))
     if drawn < 0.54:
         index = rng.randint(1, count)
-        return _Asked(sample_question(intent, rng, photo=name_picture(index, count, rng)), _calls(tool, [index]))
+        return Asked(sample_question(intent, rng, photo=name_picture(index, count, rng)), _calls(tool, [index]))
     if drawn < 0.62 and count > 2:
         one, other = sorted(rng.sample(everyone, 2))
-        return _Asked(sample_question(intent, rng, photo=name_two(one, other, count, rng)), _calls(tool, [one, other]))
+        return Asked(sample_question(intent, rng, photo=name_two(one, other, count, rng)), _calls(tool, [one, other]))
     if drawn < 0.70:
-        return _Asked(sample_question(intent, rng, photo=name_all(count, rng)), _calls(tool, everyone))
-    return _Asked(_about_each(intent, count, rng), _calls(tool, everyone))
+        return Asked(sample_question(intent, rng, photo=name_all(count, rng)), _calls(tool, everyone))
+    return Asked(_about_each(intent, count, rng), _calls(tool, everyone))
 
 
 def _about_each(intent: str, count: int, rng: Random) -> str:
@@ -343,19 +245,19 @@ def _unreferenced(intent: str, rng: Random) -> str:
     return text
 
 
-def _about_two(count: int, rng: Random) -> _Asked:
+def _about_two(count: int, rng: Random) -> Asked:
     everyone = range(1, count + 1)
     drawn = rng.random()
     if drawn < (0.12 if count == 2 else 0.75):
         one, other = sorted(rng.sample(everyone, 2))
         if rng.random() < 0.5:
-            return _Asked(sample_question("verify", rng, both=name_two(one, other, count, rng)), _verify(one, other))
+            return Asked(sample_question("verify", rng, both=name_two(one, other, count, rng)), _verify(one, other))
         names = {"pic_a": name_picture(one, count, rng), "pic_b": name_picture(other, count, rng)}
-        return _Asked(polish(fill("verify.pair", rng, names)), _verify(one, other))
-    return _Asked(sample_question("verify", rng), _verify(1, 2))
+        return Asked(polish(fill("verify.pair", rng, names)), _verify(one, other))
+    return Asked(sample_question("verify", rng), _verify(1, 2))
 
 
-def _two_intents(talk: _Talk, rng: Random) -> _Asked:
+def _two_intents(talk: Talk, rng: Random) -> Asked:
     """Two matters in one question: the calls of the first, then those of the second."""
     one = other = _intent(rng)
     while TOOL_OF[one] == TOOL_OF[other]:
@@ -380,19 +282,19 @@ def _two_intents(talk: _Talk, rng: Random) -> _Asked:
         else:
             texts.append(_unreferenced(intent, rng))
             calls += _calls(tool, range(1, talk.pictures + 1))
-    return _Asked(join_questions(texts[0], texts[1], rng), tuple(calls[:MAX_CALLS]))
+    return Asked(join_questions(texts[0], texts[1], rng), tuple(calls[:MAX_CALLS]))
 
 
-def _two_in_one(talk: _Talk, one: str, other: str, rng: Random) -> _Asked:
+def _two_in_one(talk: Talk, one: str, other: str, rng: Random) -> Asked:
     """Two matters in an utterance that was written whole: about one picture, or two if they are to be compared."""
     talk.attach(2 if "verify" in (one, other) else 1)
     calls: list[ToolCall] = []
     for tool in (one, other):
         calls += _verify(1, 2) if tool == "verify" else _calls(tool, range(1, talk.pictures + 1))
-    return _Asked(polish(fill(f"two.{one}_{other}", rng)), tuple(calls))
+    return Asked(polish(fill(f"two.{one}_{other}", rng)), tuple(calls))
 
 
-def _need_picture_example(talk: _Talk, rng: Random) -> RoutingExample:
+def _need_picture_example(talk: Talk, rng: Random) -> RoutingExample:
     """A question about a face without a picture, or about two with only one; sometimes the picture then comes."""
     intent = _intent(rng)
     if intent == "verify" and rng.random() < 0.65:
@@ -407,7 +309,7 @@ def _need_picture_example(talk: _Talk, rng: Random) -> RoutingExample:
     return talk.example("need_picture", _verify(1, 2) if intent == "verify" else _calls(TOOL_OF[intent], [1]))
 
 
-def _about_tool_before(talk: _Talk, rng: Random) -> None:
+def _about_tool_before(talk: Talk, rng: Random) -> None:
     """An earlier turn that calls a tool, sometimes after one that has nothing to do with it."""
     if rng.random() < 0.15:
         _chat_before(talk, rng)
@@ -416,7 +318,7 @@ def _about_tool_before(talk: _Talk, rng: Random) -> None:
     talk.answer(first.target)
 
 
-def _follow_up_example(talk: _Talk, rng: Random) -> RoutingExample:
+def _follow_up_example(talk: Talk, rng: Random) -> RoutingExample:
     if rng.random() < 0.1:
         again = _about_nothing("off_topic", 0, rng)
         talk.ask(again.text)
@@ -430,7 +332,7 @@ def _follow_up_example(talk: _Talk, rng: Random) -> RoutingExample:
     return talk.example("follow_up", asked.target)
 
 
-def _follow_up(talk: _Talk, rng: Random) -> _Asked:
+def _follow_up(talk: Talk, rng: Random) -> Asked:
     """A question that leans on the calls before it."""
     last = talk.last_calls
     tool, images = last[0].name, [int(i.removeprefix("image_")) for call in last for i in call.images()]
@@ -446,45 +348,45 @@ def _follow_up(talk: _Talk, rng: Random) -> _Asked:
     }
     kind = rng.choices(list(kinds), list(kinds.values()))[0]
     if kind in ("sure", "why", "where"):
-        return _Asked(sample_follow_up(kind, rng), last)
+        return Asked(sample_follow_up(kind, rng), last)
     if kind == "other":
         index = rng.choice(others)
         text = sample_follow_up("other", rng, photo=name_picture(index, talk.pictures, rng))
-        return _Asked(text, _calls(tool, [index]))
+        return Asked(text, _calls(tool, [index]))
     if kind == "new":
         talk.attach(1)
         calls = _verify(images[0], talk.pictures) if tool == "verify" else _calls(tool, [talk.pictures])
-        return _Asked(sample_follow_up("new", rng), calls)
+        return Asked(sample_follow_up("new", rng), calls)
     if kind == "both":
-        return _Asked(sample_follow_up("to_verify_both", rng), _verify(images[0], images[1]))
+        return Asked(sample_follow_up("to_verify_both", rng), _verify(images[0], images[1]))
     if kind == "stop":
-        return _Asked(sample_follow_up("stop", rng), CANNOT)
+        return Asked(sample_follow_up("stop", rng), CANNOT)
     if kind == "to":
         next_tool = rng.choice([t for t in ("spoof", "expression", "faces") if t != tool])
-        return _Asked(sample_follow_up(f"to_{next_tool}", rng), _calls(next_tool, images))
+        return Asked(sample_follow_up(f"to_{next_tool}", rng), _calls(next_tool, images))
     if kind == "to_verify":
         index = rng.choice([i for i in range(1, talk.pictures + 1) if i not in images])
         text = sample_follow_up("to_verify", rng, photo=name_picture(index, talk.pictures, rng))
-        return _Asked(text, _verify(*sorted((images[0], index))))
+        return Asked(text, _verify(*sorted((images[0], index))))
     if kind == "named":
         index = rng.randint(1, talk.pictures)
         intent = rng.choice([i for i in TOOL_OF if i != "verify"])
         text = sample_question(intent, rng, photo=name_picture(index, talk.pictures, rng))
-        return _Asked(text, _calls(TOOL_OF[intent], [index]))
+        return Asked(text, _calls(TOOL_OF[intent], [index]))
     if kind == "full":
         return _full_follow_up(talk, images, rng)
     return _about_nothing(rng.choice(["off_topic", "off_topic", "not_offered", "capabilities"]), talk.pictures, rng)
 
 
-def _full_follow_up(talk: _Talk, images: list[int], rng: Random) -> _Asked:
+def _full_follow_up(talk: Talk, images: list[int], rng: Random) -> Asked:
     """A whole question that names no picture: the pictures of the last answer, or the one just added."""
     intent = _intent(rng)
     if intent == "verify":
         if talk.pictures == 1:
             talk.attach(1)
         one, other = (images[0], images[1]) if len(images) == 2 else (1, 2)
-        return _Asked(sample_question(intent, rng), _verify(one, other))
+        return Asked(sample_question(intent, rng), _verify(one, other))
     if talk.pictures < 4 and rng.random() < 0.4:
         talk.attach(1)
-        return _Asked(_unreferenced(intent, rng), _calls(TOOL_OF[intent], [talk.pictures]))
-    return _Asked(_unreferenced(intent, rng), _calls(TOOL_OF[intent], images))
+        return Asked(_unreferenced(intent, rng), _calls(TOOL_OF[intent], [talk.pictures]))
+    return Asked(_unreferenced(intent, rng), _calls(TOOL_OF[intent], images))

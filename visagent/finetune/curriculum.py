@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerFast
 
 from visagent.datasets.attacks import ATTACK_TYPES, CLUES
+from visagent.datasets.conversation import RoutingExample
 from visagent.datasets.nano_examples import (
     CAVEATS,
     SpoofLabel,
@@ -25,7 +26,7 @@ from visagent.datasets.nano_examples import (
     spoof_answer,
     spoof_question,
 )
-from visagent.datasets.routing import CANNOT, RoutingExample, sample_family
+from visagent.datasets.routing import CANNOT, sample_family
 from visagent.datasets.sources import EXPRESSIONS
 from visagent.finetune.nano_model import TOKENS_PER_VIEW
 from visagent.finetune.reading import TOOL_NAMES
@@ -43,6 +44,9 @@ FAMILY = 4
 MOST_ENDINGS = 4
 """Questions in one sequence; more would save tokens, but what a token sees of the sequence gets longer."""
 QUESTIONS_PER_PICTURE = 2
+LIVE_SHARE = 0.64
+"""Share of live faces among the views that live or spoof is asked about. Half of the packed views are live; but a false
+alarm costs a person's trust, and the words, unlike the specialist's score, have no threshold to set."""
 CANNED_TOKENS = 8
 """Of an answer that is always the same sentence, most examples show this much: the rest teaches nothing new."""
 SPLIT_RATE = 0.08
@@ -100,6 +104,7 @@ class Curriculum:
         self._gray = gray
         self._votes = votes
         self._live = np.flatnonzero(views.kinds == 0)
+        self._attacked = np.flatnonzero(views.kinds != 0)
         self._live_expressions = live_expressions
         self._pairs = ways_to_split(tokenizer)
         words = tokenizer.get_vocab()
@@ -169,7 +174,8 @@ class Curriculum:
         return self._divide(self._render([*look_messages(question), {"role": "assistant", "content": answer}], None))
 
     def _spoof(self, rng: Random) -> Exercise:
-        number = rng.randrange(len(self._views))
+        among = self._live if rng.random() < LIVE_SHARE else self._attacked
+        number = int(rng.choice(among))
         endings = []
         for _ in range(QUESTIONS_PER_PICTURE):
             question, intent = spoof_question(rng)

@@ -18,7 +18,8 @@ from torch import nn
 from tqdm import tqdm
 from transformers import Idefics3ForConditionalGeneration, PreTrainedTokenizerFast
 
-from visagent.datasets.routing import ToolCall, routing_example
+from visagent.datasets.conversation import ToolCall
+from visagent.datasets.routing import routing_example
 
 TOOL_NAMES = ("spoof", "expression", "verify", "faces")
 NEEDS = (*TOOL_NAMES, "image_1", "image_2", "image_3", "image_4")
