@@ -45,8 +45,8 @@ MOST_ENDINGS = 4
 """Questions in one sequence; more would save tokens, but what a token sees of the sequence gets longer."""
 QUESTIONS_PER_PICTURE = 2
 LIVE_SHARE = 0.64
-"""Share of live faces among the views that live or spoof is asked about. Half of the packed views are live; but a false
-alarm costs a person's trust, and the words, unlike the specialist's score, have no threshold to set."""
+"""Share of live faces among the views that live or spoof is asked about. Half of the packed views are live; but a
+false alarm costs a person's trust, and the words, unlike the specialist's score, have no threshold to set."""
 CANNED_TOKENS = 8
 """Of an answer that is always the same sentence, most examples show this much: the rest teaches nothing new."""
 SPLIT_RATE = 0.08
