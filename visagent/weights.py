@@ -70,7 +70,7 @@ WEIGHTS: tuple[Weight, ...] = (
             "chat_template.jinja": "5947325d55865d5a64f6196eef98f916602cdfd292bd6a1ba7b25bdf016c8c82",
             "config.json": "07499f471de7c7a77923f10877f9c87648b973d123d1c1809876ece521780f72",
             "generation_config.json": "a7b52c8851b59c14b3e15a5baa41e84e77e5e58e45f1697674fad4c3035f9cdb",
-            "model.safetensors": "c7df1aadb824a07daae81f18708f25d8b9c631ded9b890f1450cb4c61f5723fa",
+            "model.safetensors": "36312166b1103a6f6c62b87675f2adacaea82f2cf92d29ae05d6badd3babd671",
             "processor_config.json": "aa8d4d8a8c06203c431fe6e74dfd2c0a65ef101b53add07309aa850a2d43003e",
             "tokenizer.json": "6ec4aee2b302bd4684241cc355f59aaf9eeb2bf919a56c6a7a36bb1795562786",
             "tokenizer_config.json": "df4578f7f11760f952cdb9565ce4ae6f7f0f3bac941f7c9e54aa7ba4ba6095ec",
