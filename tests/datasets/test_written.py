@@ -9,8 +9,9 @@ from importlib.resources import files
 from pathlib import Path
 from random import Random
 
+from visagent.datasets.conversation import TOOL_NAMES
 from visagent.datasets.routing import CANNOT, NEED_PICTURE, NEED_TWO, NOT_OFFERED, WRITTEN_SHARE, sample_text_example
-from visagent.datasets.written import WRITTEN_TOOLS, written_questions
+from visagent.datasets.written import written_questions
 
 TESTS = sorted((Path(__file__).parents[1] / "agent").glob("routing_*.jsonl"))
 
@@ -32,7 +33,7 @@ def test_every_record_is_well_formed_and_said_once() -> None:
     said = {(record.get("earlier", {}).get("question"), words(record["question"]))
             for record in map(json.loads, lines)}
     assert len(said) == len(lines)
-    assert set(written_questions()) == {*WRITTEN_TOOLS, "two_intents", "off_topic", "not_offered", "need_picture",
+    assert set(written_questions()) == {*TOOL_NAMES, "two_intents", "off_topic", "not_offered", "need_picture",
                                         "capabilities", "follow_up"}
 
 
@@ -41,7 +42,7 @@ def test_calls_name_pictures_that_are_there() -> None:
     earlier = [question.earlier for question in asked["follow_up"] if question.earlier]
     assert len(earlier) == len(asked["follow_up"]) > 100
     assert all(question.earlier.pictures <= question.pictures for question in asked["follow_up"] if question.earlier)
-    needing = [question for need in (*WRITTEN_TOOLS, "two_intents", "follow_up") for question in asked[need]]
+    needing = [question for need in (*TOOL_NAMES, "two_intents", "follow_up") for question in asked[need]]
     for question in (question for question in (*needing, *earlier) if not question.answer):
         assert 1 <= len(question.calls) <= 4 and len(set(question.calls)) == len(question.calls)
         for tool, pictures in question.calls:

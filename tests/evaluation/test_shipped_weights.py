@@ -25,9 +25,9 @@ from visagent.tools.spoof.specialist import load_specialist
 from visagent.tools.spoof.view import as_screened
 
 pytestmark = [pytest.mark.slow, pytest.mark.weights]
-FLOORS = {"specialist AUC": 0.95, "words accuracy": 0.86, "boxes": 0.75, "expression": 0.64,
-          "routing_questions": 0.92, "routing_fresh": 0.85, "routing_blind": 0.85,
-          "everyday, specialist": 0.05, "everyday, words": 0.10}
+FLOORS = {"specialist AUC": 0.95, "words accuracy": 0.87, "boxes": 0.80, "expression": 0.66,
+          "routing_questions": 0.93, "routing_fresh": 0.86, "routing_blind": 0.87,
+          "everyday, specialist": 0.05, "everyday, words": 0.08}
 """What the shipped version holds with room for these small samples; the targets are in docs/measured.md."""
 QUESTION_SETS = Path(__file__).parents[1] / "agent"
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from random import Random
+from typing import Final
 
 from visagent.datasets.noise import spell_by_ear, telegraphic, type_noisily
 from visagent.datasets.summaries import sample_summary
 
 Message = dict[str, object]
+
+TOOL_NAMES: Final = ("spoof", "expression", "verify", "faces")
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from itertools import chain
 from random import Random
 from typing import Final
 
-from visagent.datasets.conversation import Asked, RoutingExample, Talk, ToolCall
+from visagent.datasets.conversation import TOOL_NAMES, Asked, RoutingExample, Talk, ToolCall
 from visagent.datasets.questions import (
     NOT_OFFERED_INTENTS,
     OFF_TOPIC,
@@ -27,7 +27,7 @@ from visagent.datasets.questions import (
     sample_question,
 )
 from visagent.datasets.references import name_all, name_picture, name_two
-from visagent.datasets.written import WRITTEN_TOOLS, WrittenQuestion, written_questions
+from visagent.datasets.written import WrittenQuestion, written_questions
 
 CANNOT: Final = ("I answer questions about faces in pictures: whether a face is live or a spoof, what expression it "
                  "shows, whether two pictures show the same person, and how many faces there are, where, and how good "
@@ -135,7 +135,7 @@ def _opening_example(kind: str, talk: Talk, rng: Random) -> RoutingExample:
 
 def _written(kind: str, talk: Talk, rng: Random) -> Asked:
     """A question that was written whole, with its pictures."""
-    question = rng.choice(written_questions()[rng.choice(WRITTEN_TOOLS) if kind == "tool" else kind])
+    question = rng.choice(written_questions()[rng.choice(TOOL_NAMES) if kind == "tool" else kind])
     talk.attach(question.pictures)
     return Asked(question.text, _target(question))
 

@@ -13,9 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from typing import Any, Final
-
-WRITTEN_TOOLS: Final = ("spoof", "expression", "verify", "faces")
+from typing import Any
 
 Call = tuple[str, tuple[int, ...]]
 """A tool and the numbers of its pictures, from 1."""
@@ -42,7 +40,7 @@ class WrittenQuestion:
 
 @cache
 def written_questions() -> Mapping[str, tuple[WrittenQuestion, ...]]:
-    """All of them: under a tool of `WRITTEN_TOOLS`, "two_intents", "follow_up", or what is answered directly."""
+    """All of them: under a tool's name, "two_intents", "follow_up", or what is answered directly."""
     found: dict[str, list[WrittenQuestion]] = {}
     lines = (files("visagent.datasets") / "wordings" / "written.jsonl").read_text(encoding="utf-8").splitlines()
     for record in map(json.loads, lines):

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerFast
 
 from visagent.datasets.attacks import ATTACK_TYPES, CLUES
-from visagent.datasets.conversation import RoutingExample
+from visagent.datasets.conversation import TOOL_NAMES, RoutingExample
 from visagent.datasets.nano_examples import (
     CAVEATS,
     SpoofLabel,
@@ -29,7 +29,6 @@ from visagent.datasets.nano_examples import (
 from visagent.datasets.routing import CANNOT, sample_family
 from visagent.datasets.sources import EXPRESSIONS
 from visagent.finetune.nano_model import TOKENS_PER_VIEW
-from visagent.finetune.reading import TOOL_NAMES
 from visagent.finetune.views import ViewSet
 from visagent.vision.crop import VIEW_SIDE
 
@@ -44,9 +43,9 @@ FAMILY = 4
 MOST_ENDINGS = 4
 """Questions in one sequence; more would save tokens, but what a token sees of the sequence gets longer."""
 QUESTIONS_PER_PICTURE = 2
-LIVE_SHARE = 0.64
-"""Share of live faces among the views that live or spoof is asked about. Half of the packed views are live; but a
-false alarm costs a person's trust, and the words, unlike the specialist's score, have no threshold to set."""
+LIVE_SHARE = 0.54
+"""Share of live faces among the views that live or spoof is asked about. Half of the packed views are live; a little
+more, because a false alarm costs a person's trust and the words, unlike the specialist's score, have no threshold."""
 CANNED_TOKENS = 8
 """Of an answer that is always the same sentence, most examples show this much: the rest teaches nothing new."""
 SPLIT_RATE = 0.08

@@ -18,10 +18,9 @@ from torch import nn
 from tqdm import tqdm
 from transformers import Idefics3ForConditionalGeneration, PreTrainedTokenizerFast
 
-from visagent.datasets.conversation import ToolCall
+from visagent.datasets.conversation import TOOL_NAMES, ToolCall
 from visagent.datasets.routing import routing_example
 
-TOOL_NAMES = ("spoof", "expression", "verify", "faces")
 NEEDS = (*TOOL_NAMES, "image_1", "image_2", "image_3", "image_4")
 """What a question may need."""
 LAYERS = 2

@@ -22,10 +22,10 @@ box with this margin."""
 VIEW_SIDE: Final = 192
 """Side in pixels of the views that visagent's own networks look at."""
 
-VIEW_DETAIL: Final = 128
+VIEW_DETAIL: Final = 104
 """Pixels along a view that hold the finest detail the spoof judges see. LFW's faces were about 110 pixels wide before
-they were enlarged, UTKFace's at most 170: to networks that learned from them the pores of a sharper photo are the
-texture of an attack. Two thirds of the view's side: at 3/4 resampling itself leaves a faint grid, like a screen's."""
+they were enlarged: to networks that learned from them the pores of a sharper photo are the texture of an attack. With
+96, half of the view's side, fine dots and grids are lost too (docs/training.md)."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
