@@ -17,6 +17,8 @@ from visagent.datasets.spoof_views import make_view, people_of
 from visagent.evaluation import expression, routing, spoof
 from visagent.evaluation.everyday import measure as measure_everyday
 from visagent.evaluation.everyday import photo_faces
+from visagent.evaluation.faithfulness import deletion_rows, question_rows, score_of
+from visagent.evaluation.intervals import Share
 from visagent.evaluation.results import Result
 from visagent.evaluation.views import LabelledView
 from visagent.settings import Settings
@@ -43,21 +45,36 @@ def _value(result: Result, name: str) -> float:
     return value if isinstance(value, float) else value.value
 
 
-@pytest.mark.data
-def test_spoof_on_people_of_the_test_split(nano: Engine, data_folder: Path) -> None:
+@pytest.fixture(scope="module")
+def views(data_folder: Path) -> list[LabelledView]:
+    """240 views of people of the test split, every other one attacked."""
     cv2.setNumThreads(1)
     pictures, landmarks = people_of(data_folder, "test", limit=200)
     rng = np.random.default_rng(12)
-    views = []
+    made = []
     for number in range(240):
         shot, shown, picture = make_view(pictures, landmarks, rng, live=number % 2 == 0)
         person = picture.source, picture.key
-        views.append(LabelledView(as_screened(shot.rgb), shown.attack, shot.box, frozenset(shown.clues), person))
+        made.append(LabelledView(as_screened(shot.rgb), shown.attack, shot.box, frozenset(shown.clues), person))
+    return made
+
+
+@pytest.mark.data
+def test_spoof_on_people_of_the_test_split(nano: Engine, views: list[LabelledView]) -> None:
     result = spoof.measure(views, nano, load_specialist(), split="test", command="")
     assert _value(result, "specialist: AUC") >= FLOORS["specialist AUC"]
     assert _value(result, "words: accuracy") >= FLOORS["words accuracy"]
     assert _value(result, "words: box IoU >= 0.5 (AP@50), localised attacks") >= FLOORS["boxes"]
     assert _value(result, "words: answers that cannot be read") <= 0.02
+
+
+@pytest.mark.data
+def test_a_spoof_verdict_hangs_on_its_region_and_not_on_the_question(nano: Engine, views: list[LabelledView]) -> None:
+    deleted = deletion_rows("specialist", score_of(load_specialist()), views)
+    fell, fell_elsewhere, chance = (row.value if isinstance(row.value, float) else row.value.value for row in deleted)
+    assert fell > fell_elsewhere + 0.2 and chance < 0.01
+    for row in question_rows(nano, views[:80]):
+        assert isinstance(row.value, Share) and row.value.value >= 0.95, row.name
 
 
 @pytest.mark.data

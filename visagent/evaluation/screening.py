@@ -43,10 +43,14 @@ class Spoken:
     text: str
 
 
-def ask_in_words(engine: Engine, views: Views, *, batch: int = 32) -> list[Spoken]:
-    """Put the tool's own question about each view, uint8 `[H, W, 3]`, and read the answers. Raises EngineError."""
+def ask_in_words(engine: Engine, views: Views, *, question: str = SPOOF_QUESTION, batch: int = 32) -> list[Spoken]:
+    """Put a question, the tool's own by default, about each view, uint8 `[H, W, 3]`; read the answers.
+
+    Raises:
+        EngineError: The model failed.
+    """
     spoken = []
-    for look in look_many(engine, SPOOF_QUESTION, views, batch=batch):
+    for look in look_many(engine, question, views, batch=batch):
         words = read_words(look.text)
         spoken.append(Spoken(words.verdict, words.attack, look.boxes[0] if look.boxes else None,
                              named_clues(look.text) if words.verdict == "spoof" else frozenset(), look.text))
