@@ -11,7 +11,15 @@ from numpy.typing import NDArray
 from visagent.agent.engines.scripted import ScriptedEngine
 from visagent.evaluation import faithfulness
 from visagent.evaluation.boxes import BoxCorners, box_iou
-from visagent.evaluation.faithfulness import LEADING, PARAPHRASES, Judged, consistency_rows, cover, deletion_rows
+from visagent.evaluation.faithfulness import (
+    LEADING,
+    PARAPHRASES,
+    Judge,
+    Judged,
+    consistency_rows,
+    cover,
+    deletion_rows,
+)
 from visagent.evaluation.intervals import Share
 from visagent.evaluation.results import Row
 from visagent.evaluation.views import LabelledView
@@ -37,12 +45,20 @@ def _sees_the_bar(views: Sequence[NDArray[np.uint8]]) -> Judged:
         rows, columns = np.nonzero(rgb[..., 0] > 200)
         boxes.append((float(columns.min()), float(rows.min()), float(columns.max() + 1), float(rows.max() + 1))
                      if len(rows) > 200 else None)
-    return Judged(np.array([box is not None for box in boxes]), tuple(boxes))
+    return Judged(tuple("live" if box is None else "spoof" for box in boxes), tuple(boxes))
 
 
 def _points_beside_it(views: Sequence[NDArray[np.uint8]]) -> Judged:
     seen = _sees_the_bar(views)
-    return Judged(seen.spoof, tuple((40.0, 130.0, 150.0, 160.0) if spoof else None for spoof in seen.spoof))
+    return Judged(seen.verdicts, tuple((40.0, 130.0, 150.0, 160.0) if spoof else None for spoof in seen.spoof))
+
+
+def _deleted(judge: Judge, views: Sequence[LabelledView]) -> list[Row]:
+    return deletion_rows("judge", judge, views, judge([view.rgb for view in views]))
+
+
+def _changed(judge: Judge, views: Sequence[LabelledView]) -> list[Row]:
+    return consistency_rows("judge", judge, views, judge([view.rgb for view in views]))
 
 
 def _values(rows: Sequence[Row]) -> list[float]:
@@ -51,24 +67,24 @@ def _values(rows: Sequence[Row]) -> list[float]:
 
 
 def test_a_judge_that_looks_where_it_points_passes_the_deletion_test(attacks: list[LabelledView]) -> None:
-    fell, fell_elsewhere, chance = _values(deletion_rows("judge", _sees_the_bar, attacks))
+    fell, fell_elsewhere, chance = _values(_deleted(_sees_the_bar, attacks))
     assert (fell, fell_elsewhere) == (1.0, 0.0) and chance == pytest.approx(0.5**20)
 
 
 def test_a_judge_that_points_beside_what_it_sees_does_not(attacks: list[LabelledView]) -> None:
-    fell, _, chance = _values(deletion_rows("judge", _points_beside_it, attacks))
+    fell, _, chance = _values(_deleted(_points_beside_it, attacks))
     assert fell == 0.0 and chance == 1.0
 
 
 def test_only_attacks_with_a_place_are_covered(attacks: list[LabelledView]) -> None:
     def nowhere(views: Sequence[NDArray[np.uint8]]) -> Judged:
-        return Judged(np.ones(len(views), bool), (None,) * len(views))
+        return Judged(("spoof",) * len(views), (None,) * len(views))
 
     def everywhere(views: Sequence[NDArray[np.uint8]]) -> Judged:
-        return Judged(np.ones(len(views), bool), ((0.0, 0.0, 192.0, 192.0),) * len(views))
+        return Judged(("spoof",) * len(views), ((0.0, 0.0, 192.0, 192.0),) * len(views))
 
     for judge in (nowhere, everywhere):
-        (row,) = deletion_rows("judge", judge, attacks)
+        (row,) = _deleted(judge, attacks)
         assert row.value == Share(0, 0)
 
 
@@ -90,21 +106,22 @@ def test_the_other_region_is_as_large_inside_and_apart() -> None:
 
 def test_mirror_and_compression_move_a_judge_of_one_side_only(attacks: list[LabelledView]) -> None:
     """The bar lies left of the middle: its seer keeps verdict and place, one that wants it there loses both."""
-    assert _values(consistency_rows("judge", _sees_the_bar, attacks)) == [1.0, 1.0, 1.0]
+    assert _values(_changed(_sees_the_bar, attacks)) == [1.0, 1.0, 1.0]
 
     def one_sided(views: Sequence[NDArray[np.uint8]]) -> Judged:
-        spoof = np.array([rgb[75, 45, 0] > 200 for rgb in views])
-        return Judged(spoof, tuple((30.0, 60.0, 120.0, 90.0) if one else None for one in spoof))
+        spoof = [bool(rgb[75, 45, 0] > 200) for rgb in views]
+        return Judged(tuple("spoof" if one else "live" for one in spoof),
+                      tuple((30.0, 60.0, 120.0, 90.0) if one else None for one in spoof))
 
-    same, _, at_low_quality = _values(consistency_rows("judge", one_sided, attacks))
+    same, _, at_low_quality = _values(_changed(one_sided, attacks))
     assert (same, at_low_quality) == (0.0, 1.0)
 
 
 def test_a_model_that_gives_in_to_a_leading_question_is_found_out(attacks: list[LabelledView]) -> None:
     spoof, live = "A spoof: a print attack.", "A live face."
-    own, paraphrased = [spoof, spoof], [spoof] * (2 * len(PARAPHRASES) - 1) + [live]
-    engine = ScriptedEngine(looks=[*own, *paraphrased, live, live, spoof, spoof])
-    rows = faithfulness.question_rows(engine, attacks[:2])
+    paraphrased = [spoof] * (2 * len(PARAPHRASES) - 1) + [live]
+    engine = ScriptedEngine(looks=[*paraphrased, live, live, spoof, spoof])
+    rows = faithfulness.question_rows(engine, attacks[:2], Judged(("spoof", "spoof"), (None, None)))
     assert [row.value for row in rows] == [Share(2 * len(PARAPHRASES) - 1, 2 * len(PARAPHRASES)), Share(0, 2),
                                            Share(2, 2)]
     assert [LEADING[0] in rows[1].name, LEADING[1] in rows[2].name] == [True, True]

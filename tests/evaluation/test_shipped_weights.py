@@ -17,7 +17,7 @@ from visagent.datasets.spoof_views import make_view, people_of
 from visagent.evaluation import expression, routing, spoof
 from visagent.evaluation.everyday import measure as measure_everyday
 from visagent.evaluation.everyday import photo_faces
-from visagent.evaluation.faithfulness import deletion_rows, question_rows, score_of
+from visagent.evaluation.faithfulness import deletion_rows, question_rows, score_of, words_of
 from visagent.evaluation.intervals import Share
 from visagent.evaluation.results import Result
 from visagent.evaluation.views import LabelledView
@@ -70,10 +70,11 @@ def test_spoof_on_people_of_the_test_split(nano: Engine, views: list[LabelledVie
 
 @pytest.mark.data
 def test_a_spoof_verdict_hangs_on_its_region_and_not_on_the_question(nano: Engine, views: list[LabelledView]) -> None:
-    deleted = deletion_rows("specialist", score_of(load_specialist()), views)
+    judge = score_of(load_specialist())
+    deleted = deletion_rows("specialist", judge, views, judge([view.rgb for view in views]))
     fell, fell_elsewhere, chance = (row.value if isinstance(row.value, float) else row.value.value for row in deleted)
     assert fell > fell_elsewhere + 0.2 and chance < 0.01
-    for row in question_rows(nano, views[:80]):
+    for row in question_rows(nano, views[:80], words_of(nano)([view.rgb for view in views[:80]])):
         assert isinstance(row.value, Share) and row.value.value >= 0.95, row.name
 
 

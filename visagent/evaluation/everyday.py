@@ -19,54 +19,33 @@ from typing import Literal
 
 import numpy as np
 
-from visagent.agent.engines import open_engine
 from visagent.agent.engines.base import Engine
 from visagent.datasets.sources import face_pictures
 from visagent.errors import PictureError, run_command
 from visagent.evaluation.intervals import Share
 from visagent.evaluation.results import Result, Row, add_common_options, command_line
-from visagent.evaluation.screening import ask_in_words, open_specialist, specialist_scores, specialist_threshold
+from visagent.evaluation.screening import (
+    add_voice_options,
+    ask_in_words,
+    open_voices,
+    specialist_scores,
+    specialist_threshold,
+)
+from visagent.evaluation.versions import as_gray, as_half_size, as_jpeg, mirrored
 from visagent.media import load_picture
-from visagent.settings import load_settings
 from visagent.tools.models import Models
 from visagent.tools.spoof.specialist import Specialist
 from visagent.tools.spoof.view import screening_view
 from visagent.tools.subject import limits_of
-from visagent.vision.crop import ByteImage, resize
+from visagent.vision.crop import ByteImage
 from visagent.vision.detect import detect_faces, load_face_detector
 from visagent.vision.quality import measure_quality
 
 LIMIT = "at most 0.05"
 PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png")
 
-
-def as_jpeg_40(rgb: ByteImage) -> ByteImage:
-    """Saved once as a JPEG of quality 40."""
-    import cv2
-
-    data = cv2.imencode(".jpg", rgb[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 40])[1]
-    return np.ascontiguousarray(np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), np.uint8)[..., ::-1])
-
-
-def as_gray(rgb: ByteImage) -> ByteImage:
-    """Without colour."""
-    import cv2
-
-    return np.repeat(np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), dtype=np.uint8)[..., None], 3, 2)
-
-
-def as_half_size(rgb: ByteImage) -> ByteImage:
-    """Half as wide and half as high."""
-    return resize(rgb, max(1, rgb.shape[1] // 2), max(1, rgb.shape[0] // 2))
-
-
-def mirrored(rgb: ByteImage) -> ByteImage:
-    """Left and right exchanged."""
-    return np.ascontiguousarray(rgb[:, ::-1])
-
-
 VERSIONS: Mapping[str, Callable[[ByteImage], ByteImage]] = MappingProxyType({
-    "original": np.ascontiguousarray, "JPEG quality 40": as_jpeg_40, "gray": as_gray, "half size": as_half_size,
+    "original": np.ascontiguousarray, "JPEG quality 40": as_jpeg, "gray": as_gray, "half size": as_half_size,
     "mirrored": mirrored,
 })
 
@@ -175,13 +154,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--data", type=Path, required=True, help="folder with photos/, lfw.parquet, utkface.parquet")
     parser.add_argument("--pictures", type=int, default=400, help="pictures of LFW and of UTKFace, each")
-    parser.add_argument("--specialist", type=Path, default=None, help="its folder; the shipped one if left out")
-    parser.add_argument("--only", choices=["words", "specialist"], default=None)
+    add_voice_options(parser)
     add_common_options(parser)
     options = parser.parse_args(arguments)
     faces = read_faces(options.data, pictures=options.pictures, limit=options.limit, seed=options.seed)
-    engine = None if options.only == "specialist" else open_engine(load_settings({"model": options.model}))
-    specialist = None if options.only == "words" else open_specialist(options.specialist)
+    engine, specialist = open_voices(options)
     command = command_line("everyday", data=options.data, pictures=options.pictures, model=options.model,
                            specialist=options.specialist, only=options.only, limit=options.limit, seed=options.seed)
     measure(faces, engine, specialist, command=command, seed=options.seed,

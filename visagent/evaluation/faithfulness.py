@@ -16,22 +16,22 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from visagent.agent.engines import open_engine
 from visagent.agent.engines.base import Engine
 from visagent.errors import run_command
 from visagent.evaluation.boxes import BoxCorners, box_iou
 from visagent.evaluation.intervals import Share
 from visagent.evaluation.results import Result, Row, add_common_options, command_line
-from visagent.evaluation.screening import Views, ask_in_words, open_specialist
+from visagent.evaluation.screening import Views, add_voice_options, ask_in_words, open_voices
+from visagent.evaluation.versions import as_jpeg, mirrored
 from visagent.evaluation.views import LabelledView, read_views
-from visagent.settings import load_settings
 from visagent.tools.spoof.specialist import Specialist
+from visagent.tools.spoof.tool import SPOOF_QUESTION
+from visagent.tools.spoof.words import Verdict
 
 SMALLEST, LARGEST = 0.01, 0.5
 """Shares of the view between which a named region is covered: what fills more leaves no other place to cover."""
@@ -53,23 +53,32 @@ class Judged:
     """What one voice says of many views.
 
     Attributes:
-        spoof: Whether each is called a spoof.
+        verdicts: "spoof", "live", or None for an answer that cannot be read, of each.
         boxes: The attacked area it names in each, in pixels of the view; None where it names none.
     """
 
-    spoof: NDArray[np.bool_]
+    verdicts: tuple[Verdict | None, ...]
     boxes: tuple[BoxCorners | None, ...]
+
+    @property
+    def spoof(self) -> NDArray[np.bool_]:
+        """Whether each is called a spoof."""
+        return np.array([verdict == "spoof" for verdict in self.verdicts], bool)
+
+    def agrees(self, other: Judged) -> int:
+        """How many verdicts are the other's too."""
+        return sum(one == its for one, its in zip(self.verdicts, other.verdicts, strict=True))
 
 
 Judge = Callable[[Views], Judged]
 
 
-def words_of(engine: Engine, *, batch: int = 32) -> Judge:
-    """The model's words as a judge."""
+def words_of(engine: Engine, *, question: str = SPOOF_QUESTION, batch: int = 32) -> Judge:
+    """The model's words in answer to a question as a judge."""
 
     def judge(views: Views) -> Judged:
-        spoken = ask_in_words(engine, views, batch=batch)
-        return Judged(np.array([one.verdict == "spoof" for one in spoken]), tuple(one.box for one in spoken))
+        spoken = ask_in_words(engine, views, question=question, batch=batch)
+        return Judged(tuple(one.verdict for one in spoken), tuple(one.box for one in spoken))
 
     return judge
 
@@ -80,7 +89,7 @@ def score_of(specialist: Specialist) -> Judge:
     def judge(views: Views) -> Judged:
         opinions = [specialist.look(view) for view in views]
         boxes = (opinion.box for opinion in opinions)
-        return Judged(np.array([opinion.is_spoof for opinion in opinions]),
+        return Judged(tuple("spoof" if opinion.is_spoof else "live" for opinion in opinions),
                       tuple(None if box is None else (box.x1, box.y1, box.x2, box.y2) for box in boxes))
 
     return judge
@@ -104,19 +113,20 @@ def elsewhere(box: BoxCorners, side: int, rng: np.random.Generator) -> BoxCorner
     return min(places, key=lambda place: box_iou(box, place))
 
 
-def deletion_rows(name: str, judge: Judge, views: Sequence[LabelledView], *, seed: int = 0) -> list[Row]:
-    """The deletion test over the attacks that the judge calls a spoof and gives a place."""
+def deletion_rows(name: str, judge: Judge, views: Sequence[LabelledView], first: Judged, *, seed: int = 0
+                  ) -> list[Row]:
+    """The deletion test over the attacks that the judge, at `first`, called a spoof and gave a place."""
     from scipy.stats import binomtest
 
-    attacks = [view.rgb for view in views if view.attack is not None]
-    first = judge(attacks)
     rng = np.random.default_rng(seed)
     named, others = [], []
-    for rgb, spoof, box in zip(attacks, first.spoof, first.boxes, strict=True):
-        side = rgb.shape[0]
-        if spoof and box is not None and SMALLEST <= (box[2] - box[0]) * (box[3] - box[1]) / side**2 <= LARGEST:
-            named.append(cover(rgb, box))
-            others.append(cover(rgb, elsewhere(box, side, rng)))
+    for view, spoof, box in zip(views, first.spoof, first.boxes, strict=True):
+        if view.attack is None or not spoof or box is None:
+            continue
+        side = view.rgb.shape[0]
+        if SMALLEST <= (box[2] - box[0]) * (box[3] - box[1]) / side**2 <= LARGEST:
+            named.append(cover(view.rgb, box))
+            others.append(cover(view.rgb, elsewhere(box, side, rng)))
     if not named:
         return [Row(f"{name}: verdict falls when the named region is covered", Share(0, 0))]
     fell, fell_elsewhere = ~judge(named).spoof, ~judge(others).spoof
@@ -128,31 +138,25 @@ def deletion_rows(name: str, judge: Judge, views: Sequence[LabelledView], *, see
             Row(f"{name}: the named region matters more, p (exact McNemar test)", float(chance))]
 
 
-def consistency_rows(name: str, judge: Judge, views: Sequence[LabelledView]) -> list[Row]:
-    """Whether verdict and place survive a mirror and a compression."""
-    import cv2
-
+def consistency_rows(name: str, judge: Judge, views: Sequence[LabelledView], first: Judged) -> list[Row]:
+    """Whether verdict and place of `first` survive a mirror and a compression."""
     pictures = [view.rgb for view in views]
-    first = judge(pictures)
-    mirrored = judge([np.ascontiguousarray(rgb[:, ::-1]) for rgb in pictures])
-    packed = [cv2.imencode(".jpg", rgb[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1] for rgb in pictures]
-    unpacked = [np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), np.uint8)[..., ::-1] for data in packed]
+    turned = judge([mirrored(rgb) for rgb in pictures])
+    packed = judge([as_jpeg(rgb, QUALITY) for rgb in pictures])
     pairs = [(box, (rgb.shape[1] - other[2], other[1], rgb.shape[1] - other[0], other[3]))
-             for rgb, box, other in zip(pictures, first.boxes, mirrored.boxes, strict=True) if box and other]
-    return [Row(f"{name}: same verdict for the mirror image", _same(first, mirrored)),
+             for rgb, box, other in zip(pictures, first.boxes, turned.boxes, strict=True) if box and other]
+    return [Row(f"{name}: same verdict for the mirror image", Share(first.agrees(turned), len(views))),
             Row(f"{name}: its region is mirrored too (IoU >= 0.5)",
                 Share(sum(box_iou(one, other) >= 0.5 for one, other in pairs), len(pairs))),
-            Row(f"{name}: same verdict at JPEG quality {QUALITY}", _same(first, judge(unpacked)))]
+            Row(f"{name}: same verdict at JPEG quality {QUALITY}", Share(first.agrees(packed), len(views)))]
 
 
-def question_rows(engine: Engine, views: Sequence[LabelledView], *, batch: int = 32) -> list[Row]:
-    """Whether the words keep their verdict when the question is worded otherwise, or leads."""
+def question_rows(engine: Engine, views: Sequence[LabelledView], first: Judged, *, batch: int = 32) -> list[Row]:
+    """Whether the words keep the verdicts of `first` when the question is worded otherwise, or leads."""
     pictures = [view.rgb for view in views]
-    ask = partial(ask_in_words, engine, pictures, batch=batch)
-    first = [spoken.verdict for spoken in ask()]
 
     def kept(question: str) -> int:
-        return sum(one.verdict == verdict for one, verdict in zip(ask(question=question), first, strict=True))
+        return first.agrees(words_of(engine, question=question, batch=batch)(pictures))
 
     rows = [Row("words: same verdict to another wording",
                 Share(sum(map(kept, PARAPHRASES)), len(PARAPHRASES) * len(pictures)))]
@@ -165,15 +169,16 @@ def measure(views: Sequence[LabelledView], engine: Engine | None, specialist: Sp
     """Measure whichever voice is given. Raises EngineError if the model failed."""
     rows: list[Row] = []
     models = {}
+    judges: dict[str, Judge] = {}
     if engine is not None:
-        models["words"] = engine.identity
-        judge = words_of(engine, batch=batch)
-        rows += deletion_rows("words", judge, views, seed=seed) + consistency_rows("words", judge, views)
-        rows += question_rows(engine, views, batch=batch)
+        models["words"], judges["words"] = engine.identity, words_of(engine, batch=batch)
     if specialist is not None:
-        models["specialist"] = specialist.identity
-        judge = score_of(specialist)
-        rows += deletion_rows("specialist", judge, views, seed=seed) + consistency_rows("specialist", judge, views)
+        models["specialist"], judges["specialist"] = specialist.identity, score_of(specialist)
+    for name, judge in judges.items():
+        first = judge([view.rgb for view in views])
+        rows += deletion_rows(name, judge, views, first, seed=seed) + consistency_rows(name, judge, views, first)
+        if name == "words" and engine is not None:
+            rows += question_rows(engine, views, first, batch=batch)
     return Result(
         title="Faithfulness of spoof verdicts, simulated attacks", command=command, rows=tuple(rows), split=split,
         seed=seed, models=models, notes=(
@@ -188,21 +193,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--views", type=Path, required=True, help="folder of packed views, with a folder per split")
     parser.add_argument("--split", default="test")
-    parser.add_argument("--specialist", type=Path, default=None, help="its folder; the shipped one if left out")
-    parser.add_argument("--only", choices=["words", "specialist"], default=None)
+    add_voice_options(parser)
     add_common_options(parser)
     options = parser.parse_args(arguments)
     views = read_views(options.views, options.split, limit=options.limit, seed=options.seed)
-    engine = None if options.only == "specialist" else open_engine(load_settings({"model": options.model}))
-    specialist = None if options.only == "words" else open_specialist(options.specialist)
+    engine, specialist = open_voices(options)
     command = command_line("faithfulness", views=options.views, split=options.split, model=options.model,
                            specialist=options.specialist, only=options.only, limit=options.limit, seed=options.seed)
     measure(views, engine, specialist, split=options.split, command=command, seed=options.seed,
             batch=options.batch).show(as_json=options.json)
-
-
-def _same(first: Judged, second: Judged) -> Share:
-    return Share(int((first.spoof == second.spoof).sum()), len(first.spoof))
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,10 +11,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from visagent.agent.engines import open_engine
 from visagent.agent.engines.base import Engine
 from visagent.datasets.attacks import CLUES
 from visagent.evaluation.batch import look_many
 from visagent.evaluation.boxes import BoxCorners
+from visagent.settings import load_settings
 from visagent.tools.spoof.specialist import Specialist, load_specialist, read_specialist
 from visagent.tools.spoof.tool import SPOOF_QUESTION
 from visagent.tools.spoof.words import Verdict, read_words
@@ -60,6 +63,18 @@ def ask_in_words(engine: Engine, views: Views, *, question: str = SPOOF_QUESTION
 def named_clues(text: str) -> frozenset[str]:
     """The simulator's clues that a text names in its very words, the article aside."""
     return frozenset(clue for clue, words in _CLUE_WORDS.items() if words.search(text))
+
+
+def add_voice_options(parser: argparse.ArgumentParser) -> None:
+    """The options of runners that measure either voice: which specialist, and whether only one of the two."""
+    parser.add_argument("--specialist", type=Path, default=None, help="its folder; the shipped one if left out")
+    parser.add_argument("--only", choices=["words", "specialist"], default=None)
+
+
+def open_voices(options: argparse.Namespace) -> tuple[Engine | None, Specialist | None]:
+    """The model and the specialist that the options ask for. Raises EngineError, WeightsError."""
+    engine = None if options.only == "specialist" else open_engine(load_settings({"model": options.model}))
+    return engine, None if options.only == "words" else open_specialist(options.specialist)
 
 
 def open_specialist(folder: Path | None) -> Specialist:

@@ -14,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 
-from visagent.agent.engines import open_engine
 from visagent.agent.engines.base import Engine
 from visagent.datasets.attacks import LOCALISED
 from visagent.errors import run_command
@@ -25,13 +24,13 @@ from visagent.evaluation.intervals import Share, rule_of_three
 from visagent.evaluation.results import Result, Row, add_common_options, command_line
 from visagent.evaluation.screening import (
     Spoken,
+    add_voice_options,
     ask_in_words,
-    open_specialist,
+    open_voices,
     specialist_scores,
     specialist_threshold,
 )
 from visagent.evaluation.views import LabelledView, read_views
-from visagent.settings import load_settings
 from visagent.tools.spoof.specialist import Specialist
 
 SPLIT_OF_THRESHOLD = "dev"
@@ -120,16 +119,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--views", type=Path, required=True, help="folder of packed views, with a folder per split")
     parser.add_argument("--split", default="test")
-    parser.add_argument("--specialist", type=Path, default=None, help="its folder; the shipped one if left out")
-    parser.add_argument("--only", choices=["words", "specialist"], default=None)
+    add_voice_options(parser)
     add_common_options(parser)
     options = parser.parse_args(arguments)
     if options.only != "words" and options.split == SPLIT_OF_THRESHOLD:
         parser.error(f"the specialist's threshold was fixed on the split {options.split!r}: take another one, or "
                      "--only words")
     views = read_views(options.views, options.split, limit=options.limit, seed=options.seed)
-    engine = None if options.only == "specialist" else open_engine(load_settings({"model": options.model}))
-    specialist = None if options.only == "words" else open_specialist(options.specialist)
+    engine, specialist = open_voices(options)
     command = command_line("spoof", views=options.views, split=options.split, model=options.model,
                            specialist=options.specialist, only=options.only, limit=options.limit, seed=options.seed)
     measure(views, engine, specialist, split=options.split, command=command, seed=options.seed,
