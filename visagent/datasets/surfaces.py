@@ -81,7 +81,7 @@ def show_on_screen(scene: Scene, rng: np.random.Generator, clues: set[str]) -> S
         scene = scene + bands[..., None]
         clues.add("brightness bands")
     if marks[3] < 0.4:
-        scene = scene + _window_reflection(rng)[..., None] * rng.uniform(40, 130)
+        scene = scene + window_reflection(rng)[..., None] * rng.uniform(40, 130)
         clues.add("glare on a screen")
     return np.asarray(scene, np.float32)
 
@@ -216,7 +216,8 @@ def _pixel_grid(scene: Scene, rng: np.random.Generator) -> Scene:
     return np.asarray(scene * (1 + depth * (0.7 * stripes + 0.5 * rows[..., None])), np.float32)
 
 
-def _window_reflection(rng: np.random.Generator) -> NDArray[np.float32]:
+def window_reflection(rng: np.random.Generator) -> NDArray[np.float32]:
+    """A lamp or a window as glass mirrors it, 0 to 1, `[S, S]`."""
     if rng.random() < 0.4:
         return _blob(rng, streak=False)
     centre = rng.uniform(0.15, 0.85, 2) * SCENE_SIDE

@@ -1,4 +1,4 @@
-"""Simulated attacks: labelled truly, reproducible, and given away by physics, not by file statistics."""
+"""The layered renderer and the camera: labelled truly, reproducible, and given away by no file statistics."""
 
 from __future__ import annotations
 
@@ -9,44 +9,21 @@ from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
 from visagent.datasets import attacks, camera
-from visagent.datasets.attacks import ATTACK_TYPES, CLUES, LOCALISED, SCENE_SIDE
+from visagent.datasets.attacks import CLUES, LOCALISED, layered
+from visagent.datasets.attacks.layered import LAYERED_TYPES
+from visagent.datasets.surfaces import SCENE_SIDE
 from visagent.evaluation import shortcuts
 from visagent.tools.spoof.view import as_screened
 from visagent.vision.crop import VIEW_SIDE
 
 
-@pytest.fixture(scope="module")
-def faces() -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
-    """The portrait cropped to its face as a scene, a mirrored 'other person', and plausible landmarks."""
-    from skimage.data import astronaut
-
-    scene = attacks.scene_of(astronaut()[60:210, 150:300])
-    return scene, np.ascontiguousarray(scene[:, ::-1]), _landmarks()
-
-
-def _landmarks() -> NDArray[np.float32]:
-    """A frontal face of 68 points in the middle of a scene."""
-    side = SCENE_SIDE
-    points = np.zeros((68, 2), np.float32)
-    turn = np.linspace(np.pi, 0, 17)
-    points[:17] = np.stack([0.5 + 0.4 * np.cos(turn), 0.5 + 0.45 * np.sin(turn)], 1)
-    points[17:27] = np.stack([np.linspace(0.2, 0.8, 10), np.full(10, 0.3)], 1)
-    points[27:36] = np.stack([np.full(9, 0.5), np.linspace(0.4, 0.62, 9)], 1)
-    for start, x in ((36, 0.33), (42, 0.67)):
-        turn = np.linspace(0, 2 * np.pi, 6, endpoint=False)
-        points[start:start + 6] = np.stack([x + 0.07 * np.cos(turn), 0.4 + 0.03 * np.sin(turn)], 1)
-    turn = np.linspace(0, 2 * np.pi, 20, endpoint=False)
-    points[48:] = np.stack([0.5 + 0.13 * np.cos(turn), 0.75 + 0.05 * np.sin(turn)], 1)
-    return points * side
-
-
 def _attack(kind: str, faces: tuple[NDArray[np.float32], ...], seed: int) -> attacks.Presentation:
     scene, other, points = faces
     mirrored = points * [-1, 1] + [SCENE_SIDE, 0]
-    return attacks.present_attack(kind, scene, points, other, mirrored.astype(np.float32), np.random.default_rng(seed))
+    return layered.present_attack(kind, scene, points, other, mirrored.astype(np.float32), np.random.default_rng(seed))
 
 
-@pytest.mark.parametrize("kind", ATTACK_TYPES)
+@pytest.mark.parametrize("kind", LAYERED_TYPES)
 def test_an_attack_carries_its_type_box_and_clues(kind: str, faces: tuple[NDArray[np.float32], ...]) -> None:
     for seed in range(8):
         shown = _attack(kind, faces, seed)
@@ -58,7 +35,7 @@ def test_an_attack_carries_its_type_box_and_clues(kind: str, faces: tuple[NDArra
         assert shown.scene.shape == (SCENE_SIDE, SCENE_SIDE, 3) and np.isfinite(shown.scene).all()
 
 
-@pytest.mark.parametrize("kind", LOCALISED)
+@pytest.mark.parametrize("kind", [kind for kind in LOCALISED if kind in LAYERED_TYPES])
 def test_a_localised_attack_changes_its_box_and_little_else(kind: str, faces: tuple[NDArray[np.float32], ...]) -> None:
     shown = _attack(kind, faces, 3)
     assert shown.box is not None
@@ -77,11 +54,11 @@ def test_the_eye_attack_is_above_the_mouth_attack(faces: tuple[NDArray[np.float3
 
 
 def test_a_live_presentation_has_no_attack_label(faces: tuple[NDArray[np.float32], ...]) -> None:
-    shown = attacks.present_live(faces[0], faces[1], np.random.default_rng(0))
+    shown = layered.present_live(faces[0], faces[1], np.random.default_rng(0))
     assert (shown.attack, shown.box, shown.clues) == (None, None, ())
 
 
-@pytest.mark.parametrize("kind", ATTACK_TYPES)
+@pytest.mark.parametrize("kind", LAYERED_TYPES)
 def test_the_same_seed_gives_the_same_picture(kind: str, faces: tuple[NDArray[np.float32], ...]) -> None:
     first, second, third = _attack(kind, faces, 5), _attack(kind, faces, 5), _attack(kind, faces, 6)
     assert np.array_equal(first.scene, second.scene) and first.clues == second.clues
@@ -139,9 +116,9 @@ def test_brightness_and_sharpness_alone_do_not_tell_attack_from_live(faces: tupl
     views, attacked = [], np.arange(240) % 2
     for number in range(240):
         if attacked[number]:
-            shown = _attack(str(rng.choice(ATTACK_TYPES)), faces, number)
+            shown = _attack(str(rng.choice(LAYERED_TYPES)), faces, number)
         else:
-            shown = attacks.present_live(faces[0], faces[1], np.random.default_rng(number))
+            shown = layered.present_live(faces[0], faces[1], np.random.default_rng(number))
         views.append(as_screened(camera.take(shown.scene, rng, size=VIEW_SIDE).rgb))
     for measure in (shortcuts.brightness, shortcuts.sharpness, shortcuts.contrast):
         assert 0.4 < roc_auc_score(attacked, [measure(view) for view in views]) < 0.6, measure.__name__
