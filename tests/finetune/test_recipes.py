@@ -15,7 +15,7 @@ from PIL import Image
 from visagent.datasets.attacks import ATTACK_TYPES, CLUES
 from visagent.datasets.nano_examples import SPOOF_QUESTION, SpoofLabel, look_messages, spoof_answer
 from visagent.datasets.routing import CANNOT, NOT_OFFERED
-from visagent.errors import PictureError
+from visagent.errors import PictureError, WeightsError
 from visagent.evidence import Box
 from visagent.finetune.checkpoint import load_checkpoint, save_checkpoint
 from visagent.finetune.curriculum import Curriculum, Ending, Exercise
@@ -31,6 +31,7 @@ from visagent.finetune.nano_model import (
     train_tokenizer,
     wave_filters,
 )
+from visagent.finetune.spoof_specialist import go_on_from
 from visagent.finetune.spoof_specialist import training_loss as specialist_loss
 from visagent.finetune.views import ViewSet, open_views, vary_detail
 from visagent.finetune.vision_tower import Teachers, TowerWithHeads, tower_of
@@ -111,6 +112,29 @@ def test_masks_cover_the_box_exactly(views: ViewSet) -> None:
 def test_missing_views_are_a_clear_error(tmp_path: Path) -> None:
     with pytest.raises(PictureError, match="spoof_views"):
         open_views(tmp_path)
+
+
+def test_a_specialist_goes_on_with_more_types_and_clues_than_it_knew() -> None:
+    torch.manual_seed(3)
+    old = SpoofNetwork(Vocabulary(("replay", "print"), ("a cut edge", "eye holes"))).eval()
+    new = SpoofNetwork(Vocabulary(("print", "tattoo", "replay"), ("eye holes", "an ink pattern", "a cut edge"))).eval()
+    fresh = new.types.weight[2].clone()
+    go_on_from(new, old)
+    with torch.no_grad():
+        view = torch.rand(2, 3, 192, 192) * 2 - 1
+        before, after = old(view), new(view)
+    assert torch.allclose(before.types, after.types[:, [0, 3, 1]], atol=1e-5)
+    assert torch.allclose(before.clues, after.clues[:, [2, 0]], atol=1e-5)
+    assert torch.equal(new.types.weight[2], fresh)
+
+
+@pytest.mark.parametrize("other", [
+    SpoofNetwork(Vocabulary(("print", "hologram"), ("eye holes",))),
+    SpoofNetwork(Vocabulary(("print",), ("eye holes",)), width=8),
+])
+def test_a_specialist_that_does_not_fit_is_refused(other: SpoofNetwork) -> None:
+    with pytest.raises(WeightsError, match="start anew"):
+        go_on_from(SpoofNetwork(Vocabulary(("print",), ("eye holes",))), other)
 
 
 def test_the_specialist_learns_and_is_saved_whole(views: ViewSet, tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from sklearn.metrics import roc_auc_score
 from torch import nn
 
 from visagent.datasets.attacks import ATTACK_TYPES, CLUES
-from visagent.errors import run_command
+from visagent.errors import WeightsError, run_command
 from visagent.finetune.loop import Epochs, channels_last, train_convolutions
 from visagent.finetune.views import ViewSet, open_views, vary_camera, vary_detail
 from visagent.tools.spoof.network import GRID, SpoofNetwork, Vocabulary, as_input, load_network, save_network
@@ -80,6 +80,33 @@ def operating_point(scores: NDArray[np.float32], attacked: NDArray[np.bool_], bp
     }
 
 
+def go_on_from(network: SpoofNetwork, trained: SpoofNetwork) -> None:
+    """Take over a trained network's weights; an attack type or clue it does not know keeps its fresh ones.
+
+    Raises:
+        WeightsError: It knows types or clues that `network` does not, or has another width.
+    """
+    lost = {*trained.vocabulary.attacks, *trained.vocabulary.clues} - {
+        *network.vocabulary.attacks,
+        *network.vocabulary.clues,
+    }
+    if lost:
+        raise WeightsError(f"No view has what the network to go on from knows: {', '.join(sorted(lost))}; start anew.")
+    state = network.state_dict()
+    types = [0, *(1 + network.vocabulary.attacks.index(kind) for kind in trained.vocabulary.attacks)]
+    clues = [network.vocabulary.clues.index(clue) for clue in trained.vocabulary.clues]
+    rows = {"types": torch.tensor(types), "clues": torch.tensor(clues)}
+    for name, value in trained.state_dict().items():
+        head = rows.get(name.split(".")[0])
+        if state[name].shape[1:] != value.shape[1:]:
+            raise WeightsError("The network to go on from has another width; start anew.")
+        if head is None:
+            state[name] = value
+        else:
+            state[name][head] = value
+    network.load_state_dict(state)
+
+
 def main() -> None:
     """Command line; see the module's docstring."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
@@ -96,7 +123,7 @@ def main() -> None:
     views, dev = open_views(options.views / "train"), open_views(options.views / "dev")
     network = channels_last(SpoofNetwork(Vocabulary(ATTACK_TYPES, CLUES)).to(device))
     if options.start:
-        network.load_state_dict(load_network(options.start).state_dict())
+        go_on_from(network, load_network(options.start))
     options.out.mkdir(parents=True, exist_ok=True)
     epochs = Epochs(len(views), options.batch)
 

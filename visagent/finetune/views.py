@@ -24,7 +24,7 @@ class ViewSet:
         shards: Memory-mapped uint8 arrays `[n, 192, 192, 3]`.
         kinds: int64 `[N]`; 0 is live, then the attack types in order.
         boxes: float32 `[N, 4]`, pixels of the view; zeros for live.
-        clues: float32 `[N, 20]`, 1 where the clue is present.
+        clues: float32 `[N, clues]`, 1 where the clue is present.
         sources: Set and person or picture of each view.
     """
 
