@@ -17,9 +17,11 @@ def boxes(draw: st.DrawFn) -> Box:
     return Box(x1=x, y1=y, x2=x + draw(st.floats(1, 120)), y2=y + draw(st.floats(1, 120)))
 
 
-@given(face=boxes(), other=boxes(), margin=st.floats(1, 3), size=st.none() | st.integers(8, 64))
-def test_boxes_come_back_from_a_view_as_they_went_in(face: Box, other: Box, margin: float, size: int | None) -> None:
-    view = take_view(np.zeros((100, 160, 3), np.uint8), face, margin, size)
+@given(face=boxes(), other=boxes(), margin=st.floats(1, 3), size=st.none() | st.integers(8, 64),
+       turns=st.integers(0, 3))
+def test_boxes_come_back_from_a_view_as_they_went_in(face: Box, other: Box, margin: float, size: int | None,
+                                                     turns: int) -> None:
+    view = take_view(np.zeros((100, 160, 3), np.uint8), face, margin, size, turns=turns)
     back = view.to_picture(view.from_picture(other))
     assert np.allclose((back.x1, back.y1, back.x2, back.y2), (other.x1, other.y1, other.x2, other.y2), atol=1e-6)
     assert view.rgb.shape[0] == view.rgb.shape[1] == (size or view.side)
@@ -30,6 +32,17 @@ def test_a_view_shows_the_pixels_it_says_it_shows() -> None:
     view = take_view(rgb, Box(x1=60, y1=40, x2=80, y2=60), margin=1.5)
     assert (view.left, view.top, view.side) == (55, 35, 30)
     assert np.array_equal(view.rgb, rgb[35:65, 55:85])
+
+
+@pytest.mark.parametrize("turns", [0, 1, 2, 3])
+def test_a_turned_view_shows_a_box_where_it_says(turns: int) -> None:
+    rgb = np.zeros((100, 160, 3), np.uint8)
+    rgb[44:48, 62:72] = 255
+    view = take_view(rgb, Box(x1=60, y1=40, x2=80, y2=60), margin=1.5, turns=turns)
+    assert np.array_equal(np.rot90(view.rgb, -turns), rgb[35:65, 55:85])
+    rows, columns = np.nonzero(view.rgb[..., 0])
+    box = view.from_picture(Box(x1=62, y1=44, x2=72, y2=48))
+    assert (box.x1, box.y1, box.x2, box.y2) == (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
 
 
 def test_a_view_is_shifted_into_the_picture_rather_than_padded() -> None:

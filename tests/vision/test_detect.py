@@ -11,8 +11,10 @@ import pytest
 
 from visagent.media import load_picture
 from visagent.tools.models import Models
-from visagent.vision.crop import resize
+from visagent.vision.crop import resize, take_view
+from visagent.vision.descriptor import describe, descriptor_distance, load_descriptor_network
 from visagent.vision.detect import detect_faces, load_face_detector
+from visagent.vision.quality import measure_quality
 
 
 def test_the_face_is_where_it_is(astronaut: np.ndarray, specialists: Models) -> None:
@@ -52,6 +54,35 @@ def test_faces_come_biggest_first_and_once_each(astronaut: np.ndarray, specialis
     assert len(faces) == 2
     assert faces[0].area > 2 * faces[1].area
     assert faces[0].box.x1 > 150 > faces[1].box.x2
+
+
+@pytest.mark.parametrize("turns", [1, 2, 3])
+def test_a_picture_on_its_side_gives_the_same_face_turned(astronaut: np.ndarray, specialists: Models,
+                                                          turns: int) -> None:
+    """A phone's picture that lost its EXIF orientation; not square, so that swapped sides would show."""
+    detector = specialists.get(load_face_detector)
+    photo = np.ascontiguousarray(astronaut[:400])
+    (upright,) = detect_faces(photo, detector)
+    lying = np.ascontiguousarray(np.rot90(photo, -turns))
+    (face,) = detect_faces(lying, detector)
+    assert (upright.turns, face.turns) == (0, turns)
+    height, width = photo.shape[:2]
+    points = upright.landmarks68
+    for _ in range(turns):
+        points = np.stack([height - points[:, 1], points[:, 0]], 1)
+        height, width = width, height
+    assert np.abs(points - face.landmarks68).max() < 6
+    centre = points.mean(0)
+    assert face.box.x1 < centre[0] < face.box.x2 and face.box.y1 < centre[1] < face.box.y2
+    quality, lying_quality = measure_quality(photo, upright), measure_quality(lying, face)
+    assert lying_quality.yaw == pytest.approx(quality.yaw, abs=4)
+    assert lying_quality.roll == pytest.approx(quality.roll, abs=4)
+    view, turned = (take_view(rgb, one.box, size=96, turns=one.turns)
+                    for rgb, one in ((photo, upright), (lying, face)))
+    assert np.abs(view.rgb.astype(int) - turned.rgb).mean() < 12
+    network = specialists.get(load_descriptor_network)
+    one, other = describe(photo, upright, network), describe(lying, face, network)
+    assert descriptor_distance(one, other) < 0.2
 
 
 def test_no_face_is_seen_where_there_is_none(specialists: Models) -> None:

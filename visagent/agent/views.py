@@ -103,7 +103,7 @@ class Views:
         if not faces:
             return reduced(letter_squared(rgb), MAX_FACE_SIDE)
         biggest = max(faces, key=lambda face: (face.box.x2 - face.box.x1) * (face.box.y2 - face.box.y1))
-        return reduced(take_view(rgb, biggest.box, margin=FACE_VIEW_MARGIN).rgb, MAX_FACE_SIDE)
+        return reduced(take_view(rgb, biggest.box, margin=FACE_VIEW_MARGIN, turns=biggest.turns).rgb, MAX_FACE_SIDE)
 
 
 def reduced(rgb: NDArray[np.uint8], max_side: int) -> NDArray[np.uint8]:

@@ -67,7 +67,7 @@ def faces_of(rgb: ByteImage, group: str, models: Models) -> Iterator[LiveFace]:
     """Every face of a picture as the spoof tool sees it; none if none is found."""
     for face in detect_faces(rgb, models.get(load_face_detector)):
         fit = not measure_quality(rgb, face).shortcomings(limits_of("spoof"))
-        view = screening_view(rgb, face.box)
+        view = screening_view(rgb, face.box, face.turns)
         yield LiveFace(group, view.rgb if fit else None)
 
 

@@ -37,12 +37,14 @@ class View:
         left: X of the view's left edge in the picture, in pixels; negative where the view is padded.
         top: Y of the view's upper edge in the picture; negative where the view is padded.
         side: Side of the square in pixels of the picture.
+        turns: Quarter turns against the clock by which the cut-out was turned, so that its face is upright.
     """
 
     rgb: ByteImage
     left: int
     top: int
     side: int
+    turns: int = 0
 
     @property
     def scale(self) -> float:
@@ -52,18 +54,20 @@ class View:
     def to_picture(self, box: Box) -> Box:
         """A box in pixels of this view, in pixels of the picture. Not clipped: padding lies outside the picture."""
         scale = self.scale
+        box = turn_box(box, -self.turns, self.rgb.shape[0])
         return Box(x1=box.x1 / scale + self.left, y1=box.y1 / scale + self.top,
                    x2=box.x2 / scale + self.left, y2=box.y2 / scale + self.top)
 
     def from_picture(self, box: Box) -> Box:
         """A box in pixels of the picture, in pixels of this view. Not clipped: the box may reach out of the view."""
         scale = self.scale
-        return Box(x1=(box.x1 - self.left) * scale, y1=(box.y1 - self.top) * scale,
-                   x2=(box.x2 - self.left) * scale, y2=(box.y2 - self.top) * scale)
+        upright = Box(x1=(box.x1 - self.left) * scale, y1=(box.y1 - self.top) * scale,
+                      x2=(box.x2 - self.left) * scale, y2=(box.y2 - self.top) * scale)
+        return turn_box(upright, self.turns, self.rgb.shape[0])
 
 
 def take_view(rgb: ByteImage, box: Box, margin: float = FACE_VIEW_MARGIN, size: int | None = None,
-              detail: int | None = None) -> View:
+              detail: int | None = None, turns: int = 0) -> View:
     """Cut the square view around a box.
 
     The square is centred on the box and then shifted to stay inside the picture. Where the picture is narrower than
@@ -75,6 +79,7 @@ def take_view(rgb: ByteImage, box: Box, margin: float = FACE_VIEW_MARGIN, size: 
         margin: Side of the view over the longer side of the box.
         size: Side of `View.rgb` in pixels; None keeps the picture's resolution.
         detail: A square of more pixels than this is reduced to it before it gets its size; None keeps all detail.
+        turns: Quarter turns against the clock that bring the face upright (`Face.turns`).
 
     Raises:
         ValueError: The picture is not uint8 `[H, W, 3]`, the margin is not positive, or a size is under 1.
@@ -94,7 +99,15 @@ def take_view(rgb: ByteImage, box: Box, margin: float = FACE_VIEW_MARGIN, size: 
         cut = np.pad(cut, ((above, below), (before, after), (0, 0)), mode="edge")
     if detail is not None and detail < side:
         cut = resize(cut, detail, detail)
-    return View(rgb=resize(cut, size or side, size or side), left=left, top=top, side=side)
+    upright = np.ascontiguousarray(np.rot90(resize(cut, size or side, size or side), turns))
+    return View(rgb=upright, left=left, top=top, side=side, turns=turns)
+
+
+def turn_box(box: Box, turns: int, side: float) -> Box:
+    """Where a box goes when its square picture is turned by quarter turns, against the clock if positive."""
+    for _ in range(turns % 4):
+        box = Box(x1=box.y1, y1=side - box.x2, x2=box.y2, y2=side - box.x1)
+    return box
 
 
 def limit_detail(rgb: ByteImage, detail: int) -> ByteImage:

@@ -4,6 +4,9 @@ The HOG detector is fast and rarely wrong, but it misses faces that fill the pic
 ones, and faces turned away. So a picture without a find is tried again with its edges repeated outwards, with its
 contrast equalised, and last with dlib's convolutional detector, which is too slow to come first. That detector also
 has to confirm every weak find: a weak HOG find in a busy background is more often a pattern than a face.
+
+Pictures that lie on their side are common too (a phone's picture that lost its EXIF orientation). Where no sure face
+stands upright, the picture is searched turned by quarters.
 """
 
 from __future__ import annotations
@@ -49,17 +52,27 @@ class Face:
         confidence: The detector's margin: 0 is its own threshold, a clear frontal face has 1 to 3.
         landmarks68: The 68 points of the iBUG 300-W mark-up in pixels of the picture, float32 `[68, 2]` as (x, y). Not
             clipped: a chin below the picture's edge is placed there.
+        turns: Quarter turns of the picture against the clock that bring the face upright, 0 to 3.
     """
 
     box: Box
     confidence: float
     landmarks68: FloatImage
+    turns: int = 0
 
     @property
     def landmarks5(self) -> FloatImage:
         """Eye centres at the picture's left and right, nose tip, left and right mouth corner; float32 `[5, 2]`."""
         points = self.landmarks68
         return np.stack([points[36:42].mean(0), points[42:48].mean(0), points[30], points[48], points[54]])
+
+    @property
+    def upright68(self) -> FloatImage:
+        """The 68 points as they lie to each other in the picture turned upright; their origin means nothing."""
+        points = self.landmarks68
+        for _ in range(self.turns):
+            points = np.stack([points[:, 1], -points[:, 0]], 1)
+        return points
 
     @property
     def width(self) -> float:
@@ -130,31 +143,72 @@ def detect_faces(rgb: ByteImage, detector: FaceDetector) -> tuple[Face, ...]:
     """
     if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8:
         raise ValueError("a picture is uint8 [H, W, 3]")
-    height, width = rgb.shape[:2]
-    reduction = min(1.0, WORK_SIDE / max(height, width))
-    work = resize(rgb, max(1, round(width * reduction)), max(1, round(height * reduction)))
+    reduction = min(1.0, WORK_SIDE / max(rgb.shape[:2]))
+    work = _reduced(rgb, reduction)
     with detector.lock:
-        finds = _merge(_search(work, detector))
+        turns, finds = _search(work, detector)
+        upright, work = np.rot90(rgb, turns), np.ascontiguousarray(np.rot90(work, turns))
         pad_y, pad_x = work.shape[0] // 4, work.shape[1] // 4
         padded = _pad(work, pad_y, pad_x)
-        faces = (_measure(find, padded, (pad_x, pad_y), rgb, detector) for find in finds)
-        return tuple(sorted((face for face in faces if face is not None), key=lambda face: -face.area))
+        faces = (_measure(find, padded, (pad_x, pad_y), upright.shape, detector) for find in _merge(finds))
+        found = sorted((face for face in faces if face is not None), key=lambda face: -face.area)
+    return tuple(_turned_back(face, turns, upright.shape) for face in found)
 
 
-def _search(work: ByteImage, detector: FaceDetector) -> list[_Find]:
-    """The passes, from cheap to dear; the later ones only when the earlier found nothing."""
+def _reduced(rgb: ByteImage, scale: float) -> ByteImage:
+    return resize(rgb, max(1, round(rgb.shape[1] * scale)), max(1, round(rgb.shape[0] * scale)))
+
+
+def _search(work: ByteImage, detector: FaceDetector) -> tuple[int, list[_Find]]:
+    """The passes, from cheap to dear; the later ones only when the earlier found nothing sure.
+
+    Returns:
+        The quarter turns that bring the faces upright, and the finds in pixels of the turned picture.
+    """
     finds = _hog(work, detector, 0) + _hog(work, detector, 1)
-    found = _confirmed(work, finds, detector, CHECKED_FINDS)
-    if found:
-        return found
-    if max(work.shape[:2]) <= TINY_PICTURE_SIDE:
-        found = _confirmed(work, _hog(work, detector, 2), detector, CHECKED_FINDS)
-        if found:
-            return found
+    if any(find.score >= SURE_SCORE for find in finds):
+        return 0, _confirmed(work, finds, detector, CHECKED_FINDS)
     scale = min(1.0, SECOND_LOOK_SIDE / max(work.shape[:2]))
-    small = resize(work, max(1, round(work.shape[1] * scale)), max(1, round(work.shape[0] * scale)))
-    finds = _look_again(small, detector)
-    return [_Find(f.x1 / scale, f.y1 / scale, f.x2 / scale, f.y2 / scale, f.score) for f in finds]
+    small = _reduced(work, scale)
+    turns, lying = _search_turned(small, detector)
+    if turns:
+        return turns, _enlarged(lying, 1 / scale)
+    found = _confirmed(work, finds, detector, CHECKED_FINDS)
+    if not found and max(work.shape[:2]) <= TINY_PICTURE_SIDE:
+        found = _confirmed(work, _hog(work, detector, 2), detector, CHECKED_FINDS)
+    return 0, found or _enlarged(_look_again(small, detector), 1 / scale)
+
+
+def _search_turned(small: ByteImage, detector: FaceDetector) -> tuple[int, list[_Find]]:
+    """The turn with the surest find, and its sure finds in pixels of the turned picture; 0 if none has one."""
+    best: tuple[int, list[_Find]] = (0, [])
+    for turns in (1, 2, 3):
+        turned = np.ascontiguousarray(np.rot90(small, turns))
+        sure = [find for find in _hog(turned, detector, 0) + _hog(turned, detector, 1) if find.score >= SURE_SCORE]
+        if max((find.score for find in sure), default=0.0) > max((find.score for find in best[1]), default=0.0):
+            best = turns, sure
+    return best
+
+
+def _enlarged(finds: list[_Find], scale: float) -> list[_Find]:
+    return [_Find(f.x1 * scale, f.y1 * scale, f.x2 * scale, f.y2 * scale, f.score) for f in finds]
+
+
+def _turned_back(face: Face, turns: int, shape: tuple[int, ...]) -> Face:
+    """A face of a picture that was turned by `turns` quarters to this shape, in pixels of the picture itself."""
+    if not turns:
+        return face
+    points = face.landmarks68
+    corners = np.array([[face.box.x1, face.box.y1], [face.box.x2, face.box.y2]])
+    height, width = shape[:2]
+    for _ in range(turns):
+        # One turn with the clock takes (x, y) of a picture that is `height` high to (height - y, x).
+        points = np.stack([height - points[:, 1], points[:, 0]], 1)
+        corners = np.stack([height - corners[:, 1], corners[:, 0]], 1)
+        height, width = width, height
+    (x1, y1), (x2, y2) = corners.min(0), corners.max(0)
+    box = Box(x1=float(x1), y1=float(y1), x2=float(x2), y2=float(y2))
+    return Face(box=box, confidence=face.confidence, landmarks68=points.astype(np.float32), turns=turns)
 
 
 def _look_again(small: ByteImage, detector: FaceDetector) -> list[_Find]:
@@ -211,13 +265,13 @@ def _merge(finds: list[_Find]) -> list[_Find]:
     return kept
 
 
-def _measure(find: _Find, padded: ByteImage, padding: tuple[int, int], rgb: ByteImage,
+def _measure(find: _Find, padded: ByteImage, padding: tuple[int, int], shape: tuple[int, ...],
              detector: FaceDetector) -> Face | None:
-    """The find in pixels of the picture, with landmarks; None if hardly any of it lies inside the picture."""
+    """The find in pixels of the picture of this shape, with landmarks; None if hardly any of it lies inside."""
     import dlib
 
     pad_x, pad_y = padding
-    height, width = rgb.shape[:2]
+    height, width = shape[:2]
     scale_x = width / (padded.shape[1] - 2 * pad_x)
     scale_y = height / (padded.shape[0] - 2 * pad_y)
     x1, x2 = (min(max(0.0, x * scale_x), width) for x in (find.x1, find.x2))
@@ -226,8 +280,8 @@ def _measure(find: _Find, padded: ByteImage, padding: tuple[int, int], rgb: Byte
         return None
     rectangle = dlib.rectangle(round(find.x1) + pad_x, round(find.y1) + pad_y,
                                round(find.x2) + pad_x - 1, round(find.y2) + pad_y - 1)
-    shape = detector.landmarks(padded, rectangle)
-    points = np.array([(part.x, part.y) for part in shape.parts()], dtype=np.float32)
+    parts = detector.landmarks(padded, rectangle).parts()
+    points = np.array([(part.x, part.y) for part in parts], dtype=np.float32)
     points = (points - np.array([pad_x, pad_y], np.float32)) * np.array([scale_x, scale_y], np.float32)
     return Face(box=Box(x1=x1, y1=y1, x2=x2, y2=y2), confidence=float(find.score), landmarks68=points)
 

@@ -118,7 +118,7 @@ def measure_quality(rgb: ByteImage, face: Face) -> FaceQuality:
     part = np.ascontiguousarray(rgb[y1:max(y2, y1 + 1), x1:max(x2, x1 + 1)])
     gray = np.asarray(cv2.cvtColor(part, cv2.COLOR_RGB2GRAY), dtype=np.uint8)
     eyes = face.landmarks5[:2]
-    pose = estimate_pose(face.landmarks68)
+    pose = estimate_pose(face.upright68)
     return FaceQuality(
         width_px=face.width,
         eye_distance_px=float(np.linalg.norm(eyes[1] - eyes[0])),

@@ -46,7 +46,7 @@ def run_expression(request: ExpressionInput, context: ToolContext) -> Finding:
         return not_possible("expression", "naming an expression needs a vision-language model; choose one with "
                                           "--model and --engine.", images=(chosen.image_id,))
     model = context.models.vision_language_model()
-    view = take_view(chosen.picture.rgb, chosen.face.box, size=VIEW_SIDE).rgb
+    view = take_view(chosen.picture.rgb, chosen.face.box, size=VIEW_SIDE, turns=chosen.face.turns).rgb
     try:
         probabilities = softmax(model.score_options(EXPRESSION_QUESTION, [view], OPTIONS))
     except EngineError:

@@ -61,7 +61,7 @@ def run_spoof(request: SpoofInput, context: ToolContext) -> Finding:
     if isinstance(chosen, Finding):
         return chosen
     specialist = context.models.get(load_specialist)
-    view = screening_view(chosen.picture.rgb, chosen.face.box)
+    view = screening_view(chosen.picture.rgb, chosen.face.box, chosen.face.turns)
     opinion = specialist.look(view.rgb)
     testimony = _ask(context, view, chosen)
     own: Verdict = "spoof" if opinion.is_spoof else "live"

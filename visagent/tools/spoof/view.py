@@ -6,9 +6,9 @@ from visagent.evidence import Box
 from visagent.vision.crop import VIEW_DETAIL, VIEW_SIDE, ByteImage, View, limit_detail, take_view
 
 
-def screening_view(rgb: ByteImage, face: Box) -> View:
-    """The square view around a face, uint8 `[192, 192, 3]`."""
-    return take_view(rgb, face, size=VIEW_SIDE, detail=VIEW_DETAIL)
+def screening_view(rgb: ByteImage, face: Box, turns: int = 0) -> View:
+    """The square view around a face, uint8 `[192, 192, 3]`, upright after so many quarter turns (`Face.turns`)."""
+    return take_view(rgb, face, size=VIEW_SIDE, detail=VIEW_DETAIL, turns=turns)
 
 
 def as_screened(view: ByteImage) -> ByteImage:
