@@ -67,7 +67,7 @@ def packed(astronaut: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> P
     for number in range(COUNT):
         x, y = rng.integers(150, 180), rng.integers(60, 80)
         views[number] = cv2.resize(np.ascontiguousarray(astronaut[y:y + 130, x:x + 130]), (192, 192))
-        kind = ATTACK_TYPES[number // 2 % len(ATTACK_TYPES)] if number % 2 else None
+        kind = ATTACK_TYPES[number // 2 % 7] if number % 2 else None
         if kind:
             views[number, 60:90, 40:150] = rng.integers(0, 256, 3)
         rows.append({"attack": kind, "box": [40.0, 60.0, 150.0, 90.0] if kind else None,

@@ -47,6 +47,30 @@ class Share:
         return f"{self.hits}/{self.trials} = {self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
 
 
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A number that is no share of trials, with its interval at 95 %; `trials` stand behind it."""
+
+    value: float
+    low: float
+    high: float
+    trials: int
+
+
+def half_total(first: Share, second: Share) -> Estimate:
+    """The mean of two error rates (HTER), with the interval that follows from both Wilson intervals.
+
+    The distances of the limits from the rates are added in quadrature (MOVER, Zou and Donner, Statistics in Medicine
+    2008, which Newcombe used for differences). Raises ValueError if one of the two has no trials.
+    """
+    for share in (first, second):
+        _check(share.hits, share.trials)
+    value = (first.value + second.value) / 2
+    below = math.hypot(first.value - first.low, second.value - second.low) / 2
+    above = math.hypot(first.high - first.value, second.high - second.value) / 2
+    return Estimate(value, max(0.0, value - below), min(1.0, value + above), first.trials + second.trials)
+
+
 def wilson_interval(hits: int, trials: int, z: float = Z95) -> tuple[float, float]:
     """The score interval of a share, `(low, high)` in 0..1 (Wilson 1927). Raises ValueError without trials."""
     _check(hits, trials)

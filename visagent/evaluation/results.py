@@ -15,10 +15,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from visagent.evaluation.attack_errors import Auc
-from visagent.evaluation.intervals import Share
+from visagent.evaluation.intervals import Estimate, Share
 from visagent.evidence import ModelIdentity
 
-Number = Share | Auc | float
+Number = Share | Auc | Estimate | float
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class Row:
 
     Attributes:
         name: What it is.
-        value: A share or an AUC, with their intervals, or a bare number.
+        value: A share, an AUC or an estimate, with their intervals, or a bare number.
         limit: What the project asks of it ("at least 0.90"), "" if nothing.
     """
 
@@ -41,7 +41,7 @@ class Row:
         if isinstance(self.value, float):
             return _digits(self.value), "", "", self.limit
         interval = f"{_digits(self.value.low)} to {_digits(self.value.high)}" if self.value.trials else ""
-        counts = str(self.value.trials) if isinstance(self.value, Auc) else f"{self.value.hits}/{self.value.trials}"
+        counts = f"{self.value.hits}/{self.value.trials}" if isinstance(self.value, Share) else str(self.value.trials)
         return _digits(self.value.value), interval, counts, self.limit
 
     def to_json(self) -> dict[str, object]:
