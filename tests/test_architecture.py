@@ -30,7 +30,7 @@ MAY_IMPORT = {
     "tools": BASE | {"vision"},
     "agent": BASE | {"vision", "tools"},
     "datasets": BASE | {"vision"},
-    "finetune": BASE | {"vision", "tools", "agent", "datasets"},
+    "finetune": BASE | {"vision", "tools", "agent", "datasets", "evaluation"},  # a recipe measures what it made
     "evaluation": BASE | {"vision", "tools", "agent", "datasets"},
     **dict.fromkeys(SURFACES, BASE | SURFACES | {"vision", "tools", "agent", "datasets", "finetune", "evaluation"}),
 }
