@@ -8,6 +8,7 @@ import typer
 
 import visagent
 from visagent.cli.ask import ASK_EXAMPLES, AskCommand, ask
+from visagent.cli.finetune import finetune
 from visagent.cli.options import plain_help, takes_settings
 from visagent.cli.tools import tool_command, tool_examples
 from visagent.demo import demo
@@ -52,3 +53,4 @@ for _tool in TOOLS:
     app.command(_tool.name, help=_tool.description, epilog=plain_help(tool_examples(_tool)))(
         takes_settings(tool_command(_tool)))
 app.command("demo")(takes_settings(demo))
+app.add_typer(finetune, name="finetune")
