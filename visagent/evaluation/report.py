@@ -71,7 +71,7 @@ def run(plan: Plan) -> tuple[list[Result], dict[str, str]]:
     except VisagentError as error:
         missing["The specialist's numbers"] = str(error)
     parts: Mapping[str, Callable[[], Result]] = {
-        "Live or spoof": lambda: _spoof(plan, engine, specialist),
+        **{f"Live or spoof, {split}": partial(_spoof, split, plan, engine, specialist) for split in _tests(plan.views)},
         "Live faces called a spoof": lambda: _everyday(plan, engine, specialist),
         "Shortcuts": lambda: _shortcuts(plan),
         "Expression shown": lambda: _expression(plan, engine),
@@ -97,8 +97,8 @@ def page(results: Sequence[Result], missing: Mapping[str, str], *, command: str,
     lines = ["# Measured", "", "Written by the command below; every number stands under the command that prints it "
              "alone. All attacks are simulated: nothing here is a number of real attacks.", "",
              f"```\n{command}\n```", "", f"Commit {commit}; {machine()}.", "", "## What was asked, in short", "",
-             "| measure | value | 95 % interval | counts | asked |", "|---|---|---|---|---|"]
-    lines += [f"| {row.name} | {' | '.join(row.cells)} |" for _, row in asked]
+             "| part | measure | value | 95 % interval | counts | asked |", "|---|---|---|---|---|---|"]
+    lines += [f"| {result.title} ({result.split}) | {row.name} | {' | '.join(row.cells)} |" for result, row in asked]
     lines += [""]
     if missing:
         lines += ["Not measured:", "", *(f"- {name}: {reason}" for name, reason in missing.items()), ""]
@@ -124,11 +124,16 @@ def commit_of(folder: Path) -> str:
     return sha.strip() + (" and changes" if changes.strip() else "")
 
 
-def _spoof(plan: Plan, engine: Engine, specialist: Specialist | None) -> Result:
-    views = read_views(plan.views, "test", limit=plan.limit, seed=plan.seed)
-    command = command_line("spoof", views=plan.views, split="test", model=plan.model, specialist=plan.specialist,
+def _tests(views: Path) -> list[str]:
+    """The test splits that are packed: one of each renderer, and of held-out techniques."""
+    return sorted(folder.name for folder in views.glob("test*") if folder.is_dir()) or ["test"]
+
+
+def _spoof(split: str, plan: Plan, engine: Engine, specialist: Specialist | None) -> Result:
+    views = read_views(plan.views, split, limit=plan.limit, seed=plan.seed)
+    command = command_line("spoof", views=plan.views, split=split, model=plan.model, specialist=plan.specialist,
                            limit=plan.limit, seed=plan.seed)
-    return spoof.measure(views, engine, specialist, split="test", command=command, seed=plan.seed, batch=plan.batch)
+    return spoof.measure(views, engine, specialist, split=split, command=command, seed=plan.seed, batch=plan.batch)
 
 
 def _everyday(plan: Plan, engine: Engine, specialist: Specialist | None) -> Result:
