@@ -13,7 +13,7 @@ import pytest
 
 from visagent.agent.engines import open_engine
 from visagent.agent.engines.base import Engine
-from visagent.datasets.spoof_views import make_view, people_of
+from visagent.datasets.spoof_views import Renderer, make_view, people_of
 from visagent.evaluation import expression, routing, spoof
 from visagent.evaluation.everyday import measure as measure_everyday
 from visagent.evaluation.everyday import photo_faces
@@ -27,7 +27,8 @@ from visagent.tools.spoof.specialist import load_specialist
 from visagent.tools.spoof.view import as_screened
 
 pytestmark = [pytest.mark.slow, pytest.mark.weights]
-FLOORS = {"specialist AUC": 0.95, "words accuracy": 0.87, "boxes": 0.80, "expression": 0.66,
+FLOORS = {"specialist AUC, layered": 0.95, "specialist AUC, optical": 0.94, "specialist AUC, held-out": 0.95,
+          "words accuracy": 0.87, "boxes": 0.80, "expression": 0.66,
           "routing_questions": 0.93, "routing_fresh": 0.86, "routing_blind": 0.87,
           "everyday, specialist": 0.05, "everyday, words": 0.08}
 """What the shipped version holds with room for these small samples; the targets are in docs/measured.md."""
@@ -47,13 +48,17 @@ def _value(result: Result, name: str) -> float:
 
 @pytest.fixture(scope="module")
 def views(data_folder: Path) -> list[LabelledView]:
-    """240 views of people of the test split, every other one attacked."""
+    """240 views of people of the test split by the layered renderer, which the shipped nano learned from."""
+    return _views(data_folder, "layered")
+
+
+def _views(data: Path, renderer: Renderer) -> list[LabelledView]:
     cv2.setNumThreads(1)
-    pictures, landmarks = people_of(data_folder, "test", limit=200)
+    pictures, landmarks = people_of(data, "test", limit=200)
     rng = np.random.default_rng(12)
     made = []
     for number in range(240):
-        shot, shown, picture = make_view(pictures, landmarks, rng, live=number % 2 == 0)
+        shot, shown, picture = make_view(pictures, landmarks, rng, live=number % 2 == 0, renderer=renderer)
         person = picture.source, picture.key
         made.append(LabelledView(as_screened(shot.rgb), shown.attack, shot.box, frozenset(shown.clues), person))
     return made
@@ -62,10 +67,18 @@ def views(data_folder: Path) -> list[LabelledView]:
 @pytest.mark.data
 def test_spoof_on_people_of_the_test_split(nano: Engine, views: list[LabelledView]) -> None:
     result = spoof.measure(views, nano, load_specialist(), split="test", command="")
-    assert _value(result, "specialist: AUC") >= FLOORS["specialist AUC"]
+    assert _value(result, "specialist: AUC") >= FLOORS["specialist AUC, layered"]
     assert _value(result, "words: accuracy") >= FLOORS["words accuracy"]
     assert _value(result, "words: box IoU >= 0.5 (AP@50), localised attacks") >= FLOORS["boxes"]
     assert _value(result, "words: answers that cannot be read") <= 0.02
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("renderer", ["optical", "held-out"])
+def test_the_specialist_knows_attacks_that_nano_does_not(data_folder: Path, renderer: Renderer) -> None:
+    """All eleven types, and techniques that no training picture shows."""
+    result = spoof.measure(_views(data_folder, renderer), None, load_specialist(), split="test", command="")
+    assert _value(result, "specialist: AUC") >= FLOORS[f"specialist AUC, {renderer}"]
 
 
 @pytest.mark.data

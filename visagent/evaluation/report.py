@@ -71,7 +71,8 @@ def run(plan: Plan) -> tuple[list[Result], dict[str, str]]:
     except VisagentError as error:
         missing["The specialist's numbers"] = str(error)
     parts: Mapping[str, Callable[[], Result]] = {
-        **{f"Live or spoof, {split}": partial(_spoof, split, plan, engine, specialist) for split in _tests(plan.views)},
+        **{f"Live or spoof, {split}": partial(_spoof, split, plan, engine, specialist)
+           for split in _tests(plan.views)},
         "Live faces called a spoof": lambda: _everyday(plan, engine, specialist),
         "Shortcuts": lambda: _shortcuts(plan),
         "Expression shown": lambda: _expression(plan, engine),
