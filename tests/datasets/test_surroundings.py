@@ -14,8 +14,6 @@ from visagent.datasets.surroundings import (
     KINDS,
     SIDE,
     UNIT,
-    WIDE_MARGIN,
-    WIDE_SIDE,
     Head,
     Scene,
     Stage,
@@ -30,9 +28,9 @@ from visagent.datasets.surroundings.carriers import CARRIERS, PAD, Carrier, carr
 from visagent.datasets.surroundings.people import figure_of, moved
 from visagent.datasets.surroundings.places import PLACES
 from visagent.datasets.surroundings.shots import WIDE_GRID, seen_part
-from visagent.tools.spoof import surroundings as tool
+from visagent.tools.spoof.surroundings import padded_share
 from visagent.tools.spoof.surroundings_network import ENCLOSURES
-from visagent.vision.crop import View
+from visagent.vision.crop import WIDE_MARGIN, WIDE_SIDE, View
 
 ALL_CARRIERS = [*CARRIERS["train"], *CARRIERS["held out"]]
 Faces = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]
@@ -48,8 +46,8 @@ def stage(head: Head) -> Stage:
     return set_stage([head], np.random.default_rng(0), people=6, places=8)
 
 
-def test_the_tool_looks_at_the_view_that_is_composed() -> None:
-    assert (WIDE_MARGIN, WIDE_SIDE, KINDS) == (tool.WIDE_MARGIN, tool.WIDE_SIDE, ENCLOSURES)
+def test_the_network_names_the_kinds_that_are_composed() -> None:
+    assert KINDS == ENCLOSURES
 
 
 def test_layers_are_laid_over_by_the_usual_formula() -> None:
@@ -207,4 +205,4 @@ def test_the_seen_part_is_counted_as_the_view_is_cut() -> None:
     for left, top, side in itertools.product((-30, 0, 12), (-7, 5), (40, 96)):
         view = View(rgb=np.zeros((48, 48, 3), np.uint8), left=left, top=top, side=side)
         seen = seen_part(view, 60, 50)
-        assert abs(1 - float(seen.mean()) - tool.padded_share(view, 60, 50)) < 0.03
+        assert abs(1 - float(seen.mean()) - padded_share(view, 60, 50)) < 0.03

@@ -356,3 +356,13 @@ def test_a_cross_dataset_run_takes_the_threshold_of_the_other_sets(own_set: Path
     with pytest.raises(VisagentError, match="SiW-Mv2"):
         faceshield.main(["--set", "folder", "--root", str(own_set), "--csv", str(own_set / "labels.csv"),
                          "--train-set", f"siw-mv2={tmp_path}", "--model", str(tmp_path)])
+
+
+def test_a_picture_on_its_side_is_cut_upright(tmp_path: Path, astronaut: np.ndarray) -> None:
+    """As the spoof tool does; else a set without EXIF orientation would be judged lying down."""
+    cuts = []
+    for name, turns in (("up", 0), ("side", 1)):
+        Image.fromarray(np.ascontiguousarray(np.rot90(astronaut, -turns))).save(tmp_path / f"{name}.png")
+        record = SpoofPicture(tmp_path / f"{name}.png", None, None, "1", "test", "own")
+        cuts.append(next(iter(of_pictures([record], "face"))).rgb.astype(int))
+    assert np.abs(cuts[0] - cuts[1]).mean() < 15

@@ -16,8 +16,6 @@ from visagent.evidence import Box, ModelIdentity
 from visagent.tools.spoof.specialist import OperatingPoint
 from visagent.tools.spoof.surroundings import (
     MOST_PADDING,
-    WIDE_MARGIN,
-    WIDE_SIDE,
     Surroundings,
     judge,
     padded_share,
@@ -25,6 +23,7 @@ from visagent.tools.spoof.surroundings import (
     wide_view,
 )
 from visagent.tools.spoof.surroundings_network import ENCLOSURES, SurroundingsNetwork, load_network, save_network
+from visagent.vision.crop import WIDE_MARGIN, WIDE_SIDE
 
 POINT = OperatingPoint(threshold=0.0, scale=1.0, offset=0.0, source="a network that was not trained")
 

@@ -120,20 +120,27 @@ def read_set(name: str, root: Path, *, table: Path | None = None, protocol: str 
 
 def _cut(rgb: NDArray[np.uint8], picture: SpoofPicture, kind: ViewKind, detector: FaceDetector) -> Trial:
     margin = FACE_VIEW_MARGIN if kind == "face" else PAPER_MARGIN
-    found = _face_of(rgb, picture, detector)
+    found, turns = _face_of(rgb, picture, detector)
     # Released crops (WMCA's) may be too tight for the detector: then the view is the whole picture.
     face = found or _centre(rgb, max(rgb.shape[:2]) / margin)
-    view = screening_view(rgb, face) if kind == "face" else take_view(rgb, face, margin, size=PAPER_SIDE)
+    if kind == "face":
+        view = screening_view(rgb, face, turns)
+    else:
+        view = take_view(rgb, face, margin, size=PAPER_SIDE, turns=turns)
     return Trial(view.rgb, picture.attack, None if picture.box is None else _in_view(picture.box, view),
                  (picture.source, picture.subject), is_whole=found is None)
 
 
-def _face_of(rgb: NDArray[np.uint8], picture: SpoofPicture, detector: FaceDetector) -> Box | None:
+def _face_of(rgb: NDArray[np.uint8], picture: SpoofPicture, detector: FaceDetector) -> tuple[Box | None, int]:
+    """The face's box, None if there is none, and the quarter turns that bring it upright."""
     if picture.face is not None:
         x1, y1, x2, y2 = picture.face
-        return Box(x1=x1, y1=y1, x2=x2, y2=y2)
+        return Box(x1=x1, y1=y1, x2=x2, y2=y2), 0
     faces = detect_faces(rgb, detector)
-    return max(faces, key=lambda found: found.area).box if faces else None
+    if not faces:
+        return None, 0
+    biggest = max(faces, key=lambda found: found.area)
+    return biggest.box, biggest.turns
 
 
 def _centre(rgb: NDArray[np.uint8], side: float) -> Box:

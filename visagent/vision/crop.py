@@ -19,6 +19,12 @@ FACE_VIEW_MARGIN: Final = 1.14
 """Side of a face view over the longer side of the face box: the training crops of LFW and UTKFace show the detector's
 box with this margin."""
 
+WIDE_MARGIN: Final = 3.2
+"""The same of the wide view that shows what stands around a face."""
+
+WIDE_SIDE: Final = 96
+"""Side of a wide view in pixels."""
+
 VIEW_SIDE: Final = 192
 """Side in pixels of the views that visagent's own networks look at."""
 

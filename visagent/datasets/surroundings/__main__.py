@@ -22,7 +22,7 @@ from visagent.datasets.sources import Split, face_pictures
 from visagent.datasets.spoof_views import landmarks_of
 from visagent.datasets.surroundings.people import Head, head_of
 from visagent.datasets.surroundings.scenes import attack_scene, live_scene
-from visagent.datasets.surroundings.shots import WIDE_MARGIN, WIDE_SIDE, WideShot, wide_shot
+from visagent.datasets.surroundings.shots import WideShot, wide_shot
 from visagent.datasets.surroundings.stage import Share, Stage, set_stage
 from visagent.errors import run_command
 from visagent.weights import locate_dlib_model
@@ -46,7 +46,7 @@ def draw(stage: Stage, rng: np.random.Generator, *, attack: bool) -> tuple[WideS
     """One wide view and its kind, an index into `KINDS`; drawn again until an attack's border is in view."""
     while True:
         scene = attack_scene(stage, rng) if attack else live_scene(stage, rng)
-        shot = wide_shot(scene, rng, margin=WIDE_MARGIN, size=WIDE_SIDE)
+        shot = wide_shot(scene, rng)
         if shot is not None:
             return shot, scene.kind
 

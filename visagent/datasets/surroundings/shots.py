@@ -12,12 +12,8 @@ from numpy.typing import NDArray
 from visagent.datasets.surroundings.canvas import SIDE, UNIT, Pixels, colour, polygon
 from visagent.datasets.surroundings.scenes import Scene
 from visagent.evidence import Box
-from visagent.vision.crop import View, take_view
+from visagent.vision.crop import WIDE_MARGIN, WIDE_SIDE, View, take_view
 
-WIDE_MARGIN: Final = 3.2
-"""Side of a wide view over the longer side of the face's box."""
-WIDE_SIDE: Final = 96
-"""Side of a wide view in pixels."""
 WIDE_GRID: Final = 12
 """Cells of the mask along a side of a wide view."""
 LEAST_OUTSIDE: Final = 0.06

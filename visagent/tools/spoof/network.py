@@ -77,12 +77,12 @@ class SpoofNetwork(nn.Module):
         super().__init__()
         self.vocabulary = vocabulary
         self.trunk = nn.Sequential(
-            _shrink(3, width, 5),
-            _shrink(width, 2 * width, 3),
-            _shrink(2 * width, 4 * width, 3),
+            shrink(3, width, 5),
+            shrink(width, 2 * width, 3),
+            shrink(2 * width, 4 * width, 3),
             ResidualBlock(4 * width),
             ResidualBlock(4 * width),
-            _shrink(4 * width, 8 * width, 3),
+            shrink(4 * width, 8 * width, 3),
             ResidualBlock(8 * width),
             ResidualBlock(8 * width),
         )
@@ -97,7 +97,8 @@ class SpoofNetwork(nn.Module):
         return Output(self.types(pooled), self.clues(pooled), self.mask(features)[:, 0], features)
 
 
-def _shrink(channels: int, target: int, kernel: int) -> nn.Sequential:
+def shrink(channels: int, target: int, kernel: int) -> nn.Sequential:
+    """A convolution that halves both sides of the grid."""
     return nn.Sequential(
         nn.Conv2d(channels, target, kernel, 2, kernel // 2, bias=False), nn.BatchNorm2d(target), nn.ReLU()
     )
@@ -108,14 +109,31 @@ def as_input(views: NDArray[np.uint8]) -> torch.Tensor:
     return torch.from_numpy(np.ascontiguousarray(views.transpose(0, 3, 1, 2))).float().div_(127.5).sub_(1)
 
 
-def save_network(network: SpoofNetwork, folder: Path) -> None:
-    """Write `model.safetensors` (float16) and `vocabulary.json` into a folder."""
+def write_half(network: nn.Module, folder: Path) -> None:
+    """Write a network's weights as `model.safetensors` (float16) into a folder, which is made."""
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {
         name: (value.half() if value.is_floating_point() else value).contiguous()
         for name, value in network.state_dict().items()
     }
     save_file(tensors, folder / "model.safetensors")
+
+
+def read_half(network: nn.Module, folder: Path) -> None:
+    """Give a network the weights that `write_half` wrote, in single precision.
+
+    Raises:
+        OSError, KeyError, ValueError, RuntimeError: They are not there, or do not fit.
+    """
+    tensors = load_file(folder / "model.safetensors")
+    network.load_state_dict(
+        {name: value.float() if value.is_floating_point() else value for name, value in tensors.items()}
+    )
+
+
+def save_network(network: SpoofNetwork, folder: Path) -> None:
+    """Write `model.safetensors` (float16) and `vocabulary.json` into a folder."""
+    write_half(network, folder)
     words = {"attacks": network.vocabulary.attacks, "clues": network.vocabulary.clues}
     (folder / "vocabulary.json").write_text(json.dumps(words, indent=1) + "\n")
 
@@ -125,10 +143,7 @@ def load_network(folder: Path) -> SpoofNetwork:
     try:
         words = json.loads((folder / "vocabulary.json").read_text())
         network = SpoofNetwork(Vocabulary(tuple(words["attacks"]), tuple(words["clues"])))
-        tensors = load_file(folder / "model.safetensors")
-        network.load_state_dict(
-            {name: value.float() if value.is_floating_point() else value for name, value in tensors.items()}
-        )
+        read_half(network, folder)
     except (OSError, KeyError, ValueError, RuntimeError) as error:
         raise WeightsError("The attack specialist's weights cannot be read; reinstall visagent.") from error
     return network.eval()

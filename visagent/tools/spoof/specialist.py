@@ -125,11 +125,16 @@ def read_specialist(folder: Path) -> Specialist:
     from visagent.tools.spoof.network import load_network
 
     network = load_network(folder)
-    try:
-        point = OperatingPoint.model_validate_json((folder / "operating_point.json").read_bytes())
-    except (OSError, ValidationError) as error:
-        raise WeightsError("The attack specialist's operating point cannot be read; reinstall visagent.") from error
+    point = read_operating_point(folder, "attack specialist")
     return Specialist(network, point, ModelIdentity(id=NAME, digest=weights_digest(folder)))
+
+
+def read_operating_point(folder: Path, whose: str) -> OperatingPoint:
+    """The `operating_point.json` beside a network's weights. Raises WeightsError if it cannot be read."""
+    try:
+        return OperatingPoint.model_validate_json((folder / "operating_point.json").read_bytes())
+    except (OSError, ValidationError) as error:
+        raise WeightsError(f"The {whose}'s operating point cannot be read; reinstall visagent.") from error
 
 
 def attacked_box(attacked: NDArray[np.floating], side: int) -> Box | None:

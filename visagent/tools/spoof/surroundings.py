@@ -18,22 +18,16 @@ from typing import TYPE_CHECKING, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import ValidationError
 
-from visagent.errors import WeightsError
 from visagent.evidence import Box, ModelIdentity
-from visagent.tools.spoof.specialist import OperatingPoint, attacked_box
-from visagent.vision.crop import ByteImage, View, take_view
+from visagent.tools.spoof.specialist import OperatingPoint, attacked_box, read_operating_point
+from visagent.vision.crop import WIDE_MARGIN, WIDE_SIDE, ByteImage, View, take_view
 from visagent.weights import weights_digest
 
 if TYPE_CHECKING:
     from visagent.tools.spoof.surroundings_network import SurroundingsNetwork
 
 NAME: Final = "spoof-surroundings"
-WIDE_MARGIN: Final = 3.2
-"""Side of a wide view over the longer side of the face's box."""
-WIDE_SIDE: Final = 96
-"""Side of a wide view in pixels."""
 MOST_PADDING: Final = 0.65
 """Share of a wide view that may lie outside of the picture. A square picture around the face must have 1.9 times the
 side of its box."""
@@ -145,11 +139,7 @@ def read_surroundings(folder: Path) -> Surroundings:
     from visagent.tools.spoof.surroundings_network import load_network
 
     network = load_network(folder)
-    try:
-        point = OperatingPoint.model_validate_json((folder / "operating_point.json").read_bytes())
-    except (OSError, ValidationError) as error:
-        raise WeightsError("The operating point for a face's surroundings cannot be read; reinstall visagent."
-                           ) from error
+    point = read_operating_point(folder, "surroundings network")
     return Surroundings(network, point, ModelIdentity(id=NAME, digest=weights_digest(folder)))
 
 

@@ -16,11 +16,10 @@ from pathlib import Path
 from typing import Final
 
 import torch
-from safetensors.torch import load_file, save_file
 from torch import nn
 
 from visagent.errors import WeightsError
-from visagent.tools.spoof.network import ResidualBlock
+from visagent.tools.spoof.network import ResidualBlock, read_half, shrink, write_half
 
 ENCLOSURES: Final = ("live", "screen", "sheet")
 """What the first output means, in its order."""
@@ -50,10 +49,10 @@ class SurroundingsNetwork(nn.Module):
     def __init__(self, width: int = 16) -> None:
         super().__init__()
         self.fine = nn.Sequential(
-            _shrink(3, width, 5), _shrink(width, 2 * width, 3), _shrink(2 * width, 4 * width, 3),
+            shrink(3, width, 5), shrink(width, 2 * width, 3), shrink(2 * width, 4 * width, 3),
             ResidualBlock(4 * width), ResidualBlock(4 * width))
         self.coarse = nn.Sequential(
-            _shrink(4 * width, 8 * width, 3), ResidualBlock(8 * width), ResidualBlock(8 * width))
+            shrink(4 * width, 8 * width, 3), ResidualBlock(8 * width), ResidualBlock(8 * width))
         self.kinds = nn.Linear(16 * width, len(ENCLOSURES))
         self.fine_mask = nn.Conv2d(4 * width, 1, 1)
         self.coarse_mask = nn.Conv2d(8 * width, 1, 1)
@@ -67,26 +66,16 @@ class SurroundingsNetwork(nn.Module):
         return WideOutput(self.kinds(pooled), (self.fine_mask(fine) + context)[:, 0])
 
 
-def _shrink(channels: int, target: int, kernel: int) -> nn.Sequential:
-    return nn.Sequential(nn.Conv2d(channels, target, kernel, 2, kernel // 2, bias=False), nn.BatchNorm2d(target),
-                         nn.ReLU())
-
-
 def save_network(network: SurroundingsNetwork, folder: Path) -> None:
     """Write `model.safetensors` (float16) into a folder."""
-    folder.mkdir(parents=True, exist_ok=True)
-    tensors = {name: (value.half() if value.is_floating_point() else value).contiguous()
-               for name, value in network.state_dict().items()}
-    save_file(tensors, folder / "model.safetensors")
+    write_half(network, folder)
 
 
 def load_network(folder: Path) -> SurroundingsNetwork:
     """Read what `save_network` wrote, ready to look. Raises WeightsError if it does not fit."""
     network = SurroundingsNetwork()
     try:
-        tensors = load_file(folder / "model.safetensors")
-        network.load_state_dict(
-            {name: value.float() if value.is_floating_point() else value for name, value in tensors.items()})
+        read_half(network, folder)
     except (OSError, KeyError, ValueError, RuntimeError) as error:
         raise WeightsError("The weights for a face's surroundings cannot be read; reinstall visagent.") from error
     return network.eval()
