@@ -40,7 +40,7 @@ def main() -> None:
             for shot in range(TRIES):
                 rng = np.random.default_rng([number, shot, known is techniques.TRAIN])
                 shown = (
-                    optical.present_live(scene, other, rng)
+                    optical.present_live(scene, points, other, rng)
                     if kind == "live"
                     else optical.present_attack(kind, scene, points, other, other_points.astype(np.float32), rng,
                                                 techniques=known)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
 from visagent.datasets import attacks, camera
-from visagent.datasets.attacks import ATTACK_TYPES, CLUES, LOCALISED, optical, techniques
+from visagent.datasets.attacks import ATTACK_TYPES, CLUES, LOCALISED, everyday, optical, techniques
 from visagent.datasets.sources import FacePicture
 from visagent.datasets.spoof_views import LAYERED_SHARES, OPTICAL_SHARES, make_view, renderer_of
 from visagent.datasets.surfaces import SCENE_SIDE
@@ -84,11 +84,31 @@ def test_the_same_seed_gives_the_same_picture(kind: str, faces: Faces) -> None:
 def test_live_faces_meet_what_attacks_meet_and_stay_live(faces: Faces) -> None:
     changed = 0
     for seed in range(40):
-        shown = optical.present_live(faces[0], faces[1], np.random.default_rng(seed))
+        shown = optical.present_live(faces[0], faces[2], faces[1], np.random.default_rng(seed))
         assert (shown.attack, shown.box, shown.clues, shown.mask) == (None, None, (), None)
         assert np.isfinite(shown.scene).all()
         changed += not np.array_equal(shown.scene, faces[0])
     assert 25 <= changed <= 39
+
+
+def test_everyday_make_up_leaves_the_face_its_own(faces: Faces) -> None:
+    """Less than what an attack's make-up changes, and next to nothing beyond the face."""
+    scene, _, points = faces
+    worn = [np.abs(everyday.everyday_make_up(scene, points, np.random.default_rng(seed)) - scene).mean(-1)
+            for seed in range(12)]
+    painted = [np.abs(_attack("makeup", faces, seed).scene - scene).mean(-1) for seed in range(12)]
+    assert 0.1 < np.mean(worn) < 0.5 * np.mean(painted)
+    assert np.mean(worn, 0)[:12].max() < 1
+    lips = np.round(points[48:60].mean(0)).astype(int)
+    assert np.mean(worn, 0)[lips[1] - 8:lips[1] + 8, lips[0] - 15:lips[0] + 15].max() > 8
+
+
+def test_freckles_darken_small_spots_of_the_face(faces: Faces) -> None:
+    scene, _, points = faces
+    for seed in range(6):
+        change = (scene - everyday.freckles(scene, points, np.random.default_rng(seed))).mean(-1)
+        assert change.min() > -1e-3 and change.max() > 3
+        assert (change > 2).mean() < 0.02
 
 
 def test_the_held_out_techniques_are_others() -> None:
@@ -141,7 +161,7 @@ def test_brightness_and_sharpness_alone_do_not_tell_attack_from_live(faces: Face
         shown = (
             _attack(str(rng.choice(ATTACK_TYPES)), faces, number)
             if attacked[number]
-            else optical.present_live(faces[0], faces[1], np.random.default_rng(number))
+            else optical.present_live(faces[0], faces[2], faces[1], np.random.default_rng(number))
         )
         views.append(as_screened(camera.take(shown.scene, rng, size=VIEW_SIDE).rgb))
     for measure in (shortcuts.brightness, shortcuts.sharpness, shortcuts.contrast):

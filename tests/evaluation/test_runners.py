@@ -23,8 +23,9 @@ from visagent.agent.engines.scripted import ScriptedEngine
 from visagent.agent.views import Views, message_of
 from visagent.datasets.attacks import ATTACK_TYPES, CLUES
 from visagent.datasets.sources import ExpressionPicture
+from visagent.datasets.surroundings.packed import WideViews
 from visagent.errors import PictureError
-from visagent.evaluation import everyday, expression, report, routing, shortcuts, spoof
+from visagent.evaluation import everyday, expression, report, routing, shortcuts, spoof, surroundings
 from visagent.evaluation.batch import answer_many, look_many, score_many
 from visagent.evaluation.intervals import Share
 from visagent.evaluation.results import Result, Row, command_line
@@ -38,6 +39,8 @@ from visagent.tools.expression.tool import EXPRESSION_QUESTION, OPTIONS
 from visagent.tools.models import Models
 from visagent.tools.spoof.network import SpoofNetwork, Vocabulary
 from visagent.tools.spoof.specialist import OperatingPoint, Specialist
+from visagent.tools.spoof.surroundings import BorderPoint, Surroundings
+from visagent.tools.spoof.surroundings_network import SurroundingsNetwork, WideOutput
 from visagent.tools.spoof.tool import SPOOF_QUESTION
 
 from ..agent.tiny_model import build_tiny_model
@@ -177,13 +180,57 @@ def test_everyday_counts_each_version(astronaut: np.ndarray, specialists: Models
              for face in everyday.faces_of(change(np.asarray(astronaut)), f"photos, {version}", specialists)]
     assert {face.group: face.view is not None for face in faces} == {
         "photos, original": True, "photos, JPEG quality 40": True, "photos, gray": True, "photos, mirrored": True,
-        "photos, half size": False}  # 44 pixels wide: too small for the tool
-    looks = ["A live face.", "This is a spoof.", "A live face.", "A live face."]
+        "photos, blurred": True, "photos, half size": False}  # 44 pixels wide: too small for the tool
+    looks = ["A live face.", "This is a spoof.", "A live face.", "A live face.", "A live face."]
     found = everyday.measure(faces, ScriptedEngine(looks=looks), specialist, command="it")
     assert found.value("photos, JPEG quality 40: called spoof by words") == 1
-    assert found.value("photos, all versions: called spoof by words") == 0.25
-    assert found.value("photos, all versions: tool abstains") == 0.2
+    assert found.value("photos, all versions: called spoof by words") == 0.2
+    assert found.value("photos, all versions: tool abstains") == pytest.approx(1 / 6)
     assert np.isnan(found.value("photos, half size: called spoof by words"))
+
+
+def test_a_border_around_live_faces_is_counted_where_it_can_be_seen(astronaut: np.ndarray, specialists: Models,
+                                                                    specialist: Specialist) -> None:
+    rgb = np.asarray(astronaut)
+    crops = list(everyday.tight_crops(rgb, specialists))
+    assert len(crops) == 1 and max(crops[0].shape) < 200
+    faces = [*everyday.faces_of(rgb, "photos, original", specialists),
+             *everyday.faces_of(crops[0], "photos, cropped tightly", specialists)]
+    assert [face.wide is None for face in faces] == [False, True]
+    torch.manual_seed(0)
+    network = SurroundingsNetwork().eval()
+    point = BorderPoint(threshold=-99, certain=99, scale=1, offset=0, source="every border is likely, none certain")
+    always = Surroundings(network, point, ModelIdentity(id="test"))
+    found = everyday.measure(faces, None, specialist, always, command="it")
+    assert found.value("photos, original: a border seen around it") == 1
+    assert np.isnan(found.value("photos, cropped tightly: a border seen around it"))
+    assert found.value("photos, all versions: a border seen around it") == 1
+
+
+def test_borders_are_measured_by_kind_and_place() -> None:
+    class Bright(SurroundingsNetwork):
+        """A border around whatever is not black: a screen where it is blue, a sheet where it is not."""
+
+        def forward(self, views: torch.Tensor) -> WideOutput:
+            bright = views.amax((1, 2, 3))
+            blue = views[:, 2].amax((1, 2)) > views[:, 0].amax((1, 2))
+            kinds = torch.stack([-9 * bright, 9 * bright + blue, 9 * bright + ~blue], 1)
+            return WideOutput(kinds, 9 * torch.nn.functional.avg_pool2d(views.amax(1, keepdim=True), 8)[:, 0])
+
+    views, masks = np.zeros((4, 96, 96, 3), np.uint8), np.zeros((4, 12, 12), np.float32)
+    views[1, 32:64, 32:64, 2] = views[2, 32:64, 32:64, 0] = 255
+    masks[1, 4:8, 4:8], masks[3, 4:8, 4:8], masks[2, :2, :2] = 1, 1, 1
+    packed = WideViews(views, np.array([0, 1, 1, 2]), masks, np.zeros(4, np.float32))
+    point = BorderPoint(threshold=0, certain=50, scale=1, offset=0, source="bright views have a border")
+    bright = Surroundings(Bright(1), point, ModelIdentity(id="test"))
+    found = surroundings.measure(packed, bright, split="test", command="it")
+    assert found.value("likely: BPCER") == 0
+    assert found.value("likely: APCER, screen") == 0 and found.value("likely: APCER, sheet") == 1
+    assert found.value("certain: APCER, screen") == 1
+    assert found.value("screen or sheet right, of borders seen") == 0.5
+    assert found.value("what it encloses located (IoU of at least 0.5), of borders seen") == 0.5
+    with pytest.raises(ValueError, match="fixed on the split"):
+        surroundings.measure(packed, bright, split="dev", command="it")
 
 
 @pytest.mark.parametrize(("said", "called", "answer"), [

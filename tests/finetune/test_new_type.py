@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from visagent.datasets.attacks.techniques import TRAIN
 from visagent.datasets.nano_examples import SPOOF_QUESTION, SpoofLabel
 from visagent.datasets.sources import FacePicture
 from visagent.errors import SettingsError
@@ -76,6 +77,15 @@ def test_live_and_known_types_are_drawn_by_both_renderers(people: None) -> None:
     assert len(known) == 7
     again = make_views(Path(), "train", NEW, count=3, replay=14)
     assert all(np.array_equal(one.rgb, other.rgb) for one, other in zip(views, again, strict=True))
+
+
+def test_a_transparent_mask_is_new_to_a_model_that_knows_all_eleven_types(people: None) -> None:
+    views = make_views(Path(), "train", new_type.TRANSPARENT_MASK, count=2, replay=22)
+    fresh = [view.label for view in views if view.label.attack == new_type.TRANSPARENT_MASK]
+    assert len(fresh) == 2 and all("plastic shine" in label.clues and label.box for label in fresh)
+    optical = {view.label.attack for view in views if view.renderer == "optical"} - {None}
+    assert optical == set(new_type.NEW_TYPES)
+    assert new_type.CLEAR not in TRAIN.rigid
 
 
 def test_the_samples_hold_the_views_and_their_true_answers(people: None, fresh_accelerate: None, tmp_path: Path

@@ -8,16 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+from visagent.datasets.surroundings.packed import WideViews, read_wide_views
 from visagent.errors import PictureError
-from visagent.finetune.surroundings import (
-    WideViews,
-    enclosure_scores,
-    fix_threshold,
-    main,
-    quick_scores,
-    read_wide_views,
-    training_loss,
-)
+from visagent.finetune.surroundings import enclosure_scores, fix_threshold, main, quick_scores, training_loss
 from visagent.tools.spoof.surroundings import NAME, read_surroundings
 from visagent.tools.spoof.surroundings_network import SurroundingsNetwork, WideOutput
 
@@ -62,10 +55,10 @@ class _Follows(SurroundingsNetwork):
         return WideOutput(torch.zeros(len(views), 3), 40 * bright)
 
 
-def test_view_and_mask_are_turned_together() -> None:
+def test_view_and_mask_are_mirrored_together() -> None:
     views, masks = np.zeros((2, 96, 96, 3), np.uint8), np.zeros((2, 12, 12), np.float32)
     views[:, 8:40, 48:56] = 255
-    masks[:, 1:5, 6:7] = 1  # neither turn nor mirror image of it lies on itself
+    masks[:, 1:5, 6:7] = 1  # its mirror image does not lie on itself
     packed = WideViews(views, np.zeros(2, np.int64), masks, np.zeros(2, np.float32))
     losses = [training_loss(_Follows(1), packed, np.arange(2), np.random.default_rng(seed)).item()
               for seed in range(12)]
@@ -94,19 +87,23 @@ def test_it_learns_a_border_and_where_it_is() -> None:
 def test_the_quick_scores_are_those_of_the_view_as_it_is() -> None:
     torch.manual_seed(0)
     network, views = SurroundingsNetwork(4), _views(6, 2)
-    symmetric = np.full((1, 96, 96, 3), 77, np.uint8)  # looks the same in every turn
+    symmetric = np.full((1, 96, 96, 3), 77, np.uint8)  # is its own mirror image
     assert quick_scores(network, symmetric) == pytest.approx(enclosure_scores(network, symmetric), abs=1e-4)
     assert quick_scores(network, views.views).shape == enclosure_scores(network, views.views).shape == (6,)
 
 
-@pytest.mark.parametrize("bpcer", [0.0, 0.1, 0.5])
-def test_the_threshold_refuses_no_more_live_views_than_allowed(bpcer: float) -> None:
+@pytest.mark.parametrize(("likely", "certain"), [(0.1, 0.0), (0.5, 0.1), (0.2, 0.2)])
+def test_the_thresholds_refuse_no_more_live_views_than_allowed(likely: float, certain: float) -> None:
     torch.manual_seed(0)
     network, dev = SurroundingsNetwork(4), _views(40, 3)
-    point = fix_threshold(network, dev, bpcer)
+    point = fix_threshold(network, dev, likely, certain)
     live = enclosure_scores(network, dev.views)[dev.kinds == 0]
-    assert (live > float(str(point["threshold"])) + 1e-4).mean() <= bpcer
-    assert f"BPCER {bpcer:.1%}" in str(point["source"]) and "20 live views, 20 attacks" in str(point["source"])
+    assert (live > float(str(point["threshold"])) + 1e-4).mean() <= likely
+    assert (live > float(str(point["certain"])) + 1e-4).mean() <= certain
+    assert float(str(point["certain"])) >= float(str(point["threshold"]))
+    source = str(point["source"])
+    assert f"BPCER {likely:.1%}" in source and f"BPCER {certain:.1%}" in source
+    assert "20 live views, 20 attacks" in source
 
 
 @pytest.mark.slow

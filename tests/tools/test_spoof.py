@@ -13,8 +13,10 @@ import pytest
 
 from visagent.errors import WeightsError
 from visagent.evidence import Box, Finding, State
+from visagent.media import picture_from_array
 from visagent.tools.contract import ToolContext
 from visagent.tools.spoof import specialist as specialist_module
+from visagent.tools.spoof import surroundings as surroundings_module
 from visagent.tools.spoof.specialist import (
     NAME,
     OperatingPoint,
@@ -24,23 +26,42 @@ from visagent.tools.spoof.specialist import (
     sigmoid,
 )
 from visagent.tools.spoof.tool import SPOOF, SPOOF_QUESTION
+from visagent.tools.spoof.verdict import decide
 from visagent.weights import WEIGHTS
 
 Through = Callable[..., ToolContext]
 LIVE_WORDS = "Live. The skin texture, the light and the depth look natural."
 PRINT_WORDS = "Spoof: print attack. I see halftone dots and paper grain. Attacked area: [10, 20, 100, 150]."
+BORDER_SOURCE = "refuses one in fifty live scenes of a made-up split"
 SOURCE = "refuses one in a hundred live views of a made-up split"
 needs_weights = pytest.mark.skipif(all(row.name != NAME for row in WEIGHTS), reason="the weights are not shipped yet")
 
 
 @pytest.fixture
 def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
-    """`install(spoof=True)`: an untrained specialist that calls every view a spoof, or live; its mask is as told."""
+    """`install(spoof=True)`: an untrained specialist that calls every view a spoof, or live; its mask is as told.
+
+    `border` is what the surroundings network beside it sees around every face: a screen, or nothing.
+    """
     import torch
 
     from visagent.tools.spoof.network import SpoofNetwork, Vocabulary, save_network
+    from visagent.tools.spoof.surroundings_network import SurroundingsNetwork
+    from visagent.tools.spoof.surroundings_network import save_network as save_surroundings
 
-    def make(*, spoof: bool, attacked: bool = True, clues: bool = True, attack: str = "replay",
+    def surround(folder: Path, border: str) -> None:
+        network = SurroundingsNetwork()
+        with torch.no_grad():
+            network.kinds.weight.zero_()
+            network.kinds.bias.copy_(torch.tensor([0.0, {"none": -4.0, "likely": 1.0, "certain": 4.0}[border], -9.0]))
+            for layer in (network.fine_mask, network.coarse_mask):
+                layer.weight.zero_()
+                layer.bias.fill_(2.0)
+        save_surroundings(network, folder)
+        point = {"threshold": 0.0, "certain": 3.0, "scale": 1.0, "offset": 0.0, "source": BORDER_SOURCE}
+        (folder / "operating_point.json").write_text(json.dumps(point))
+
+    def make(*, spoof: bool, attacked: bool = True, clues: bool = True, attack: str = "replay", border: str = "none",
              **changes: object) -> Path:
         network = SpoofNetwork(Vocabulary(("print", "replay"), ("halftone dots", "glare on a screen"))).eval()
         with torch.no_grad():
@@ -53,6 +74,10 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Pa
         point = {"threshold": 0.0 if spoof else 6.0, "scale": 1.0, "offset": -0.5, "source": SOURCE} | changes
         (tmp_path / "operating_point.json").write_text(json.dumps(point))
         monkeypatch.setattr(specialist_module, "locate", lambda name: tmp_path)
+        around = tmp_path / "around"
+        around.mkdir(exist_ok=True)
+        surround(around, border)
+        monkeypatch.setattr(surroundings_module, "locate", lambda name: around)
         return tmp_path
     return make
 
@@ -73,15 +98,18 @@ def test_both_say_live(install: Callable[..., Path], through: Through, witness: 
     assert finding.summary.startswith("Live. The skin texture, the light and the depth look natural. Attack score ")
     assert labels(finding) == ["face"]
     assert model.asked == [(SPOOF_QUESTION, (192, 192, 3))]
-    (score,) = finding.scores
+    score, border = finding.scores
     assert score.name == "attack score"
+    assert border.name == "border score"
+    assert border.passes is False
+    assert border.threshold_source == BORDER_SOURCE
     assert score.passes is False
     assert score.threshold_source == SOURCE
     assert f"{score.value:.2f}, threshold {score.threshold:.2f} (higher means attack)" in finding.summary
     assert finding.model is not None
     assert finding.model.id == "spoof-specialist"
     assert finding.model.digest
-    assert finding.witnesses == (model.identity,)
+    assert [witness.id for witness in finding.witnesses] == ["witness", "spoof-surroundings"]
     assert "Presentation-attack screening of one picture, not certified liveness." in finding.caveats
 
 
@@ -93,7 +121,8 @@ def test_both_say_spoof(install: Callable[..., Path], through: Through, witness:
     assert labels(finding) == ["face", "attacked area", "attacked area (specialist)"]
     assert finding.summary.endswith(f"Attacked area {finding.regions[1].box} in image_1.")
     assert finding.scores[0].passes
-    assert {score.name for score in finding.scores[1:]} == {"clue: halftone dots", "clue: glare on a screen"}
+    assert [score.name for score in finding.scores[1:]] == [
+        "border score", "clue: halftone dots", "clue: glare on a screen"]
 
 
 def test_a_box_of_the_view_lies_where_it_belongs_in_the_picture(install: Callable[..., Path], through: Through,
@@ -162,7 +191,59 @@ def test_a_spoof_without_area_or_clues_names_the_face(install: Callable[..., Pat
     finding = ask(through())
     assert labels(finding) == ["face"]
     assert finding.summary.endswith(f"Face at {finding.regions[0].box} in image_1.")
-    assert len(finding.scores) == 1
+    assert [score.name for score in finding.scores] == ["attack score", "border score"]
+
+
+@pytest.mark.parametrize(("own", "said", "border", "answer"), [
+    ("live", "live", "none", "live"), ("live", None, "none", "live"), ("spoof", None, "none", "spoof"),
+    ("spoof", "spoof", "none", "spoof"), ("spoof", "live", "none", "unsure"), ("live", "spoof", "none", "unsure"),
+    ("live", "live", "likely", "unsure"), ("live", None, "likely", "unsure"), ("spoof", "live", "likely", "spoof"),
+    ("live", "spoof", "likely", "spoof"), ("live", "live", "certain", "spoof"), ("live", None, "certain", "spoof"),
+])
+def test_a_border_raises_an_alarm_and_never_lifts_one(own: Any, said: Any, border: Any, answer: str) -> None:
+    assert decide(own, said, border) == answer
+
+
+def test_a_certain_border_is_an_attack_however_live_the_face_looks(install: Callable[..., Path], through: Through,
+                                                                   witness: Any) -> None:
+    install(spoof=False, border="certain")
+    finding = ask(through(witness(says=LIVE_WORDS)))
+    assert finding.answer == "spoof"
+    assert finding.summary.startswith("Spoof: replay attack. The border of a screen encloses the face (border score ")
+    assert "In the face itself nobody sees an attack. Attack score " in finding.summary
+    assert "look natural" not in finding.summary
+    assert labels(finding) == ["face", "enclosed by a screen"]
+    face, window = (region.box for region in finding.regions)
+    assert window.x1 <= face.x1 and window.x2 >= face.x2 and window.y2 >= face.y2
+    assert finding.summary.endswith(f"Attacked area {window} in image_1.")
+
+
+def test_a_border_that_is_only_likely_leaves_it_open_unless_somebody_agrees(
+        install: Callable[..., Path], through: Through, witness: Any) -> None:
+    install(spoof=False, border="likely")
+    alone = ask(through(witness(says=LIVE_WORDS)))
+    assert alone.answer == "unsure"
+    assert "The border of a screen may enclose the face (border score 0.73, suspicious from 0.50, certain from 0.95)" \
+        in alone.summary
+    assert labels(alone) == ["face", "enclosed by a screen"]
+    together = ask(through(witness(says=PRINT_WORDS, boxes=((10.0, 20.0, 100.0, 150.0),))))
+    assert together.answer == "spoof"
+    assert together.summary.startswith("Spoof: replay attack. The border of a screen may enclose the face")
+    assert "halftone dots" in together.summary
+    assert labels(together) == ["face", "enclosed by a screen", "attacked area (language model)"]
+
+
+def test_a_picture_that_ends_at_the_face_says_that_its_surroundings_are_missing(
+        install: Callable[..., Path], through: Through, astronaut: np.ndarray) -> None:
+    install(spoof=False, border="certain")
+    context = through()
+    face = ask(context).regions[0].box
+    x1, y1, x2, y2 = (round(value) for value in (face.x1 - 20, face.y1 - 25, face.x2 + 20, face.y2 + 15))
+    tight = context.pictures.add(picture_from_array(np.ascontiguousarray(astronaut[y1:y2, x1:x2])))
+    finding = ask(context, tight)
+    assert finding.answer == "live"
+    assert [score.name for score in finding.scores] == ["attack score"] and finding.witnesses == ()
+    assert any("ends close to the face" in caveat for caveat in finding.caveats)
 
 
 def test_simulated_attacks_are_said_of_who_learned_from_them(install: Callable[..., Path], through: Through,
@@ -193,9 +274,10 @@ def test_an_answer_may_repeat_the_summary(install: Callable[..., Path], through:
                                           says: str) -> None:
     from visagent.agent.grounding import ungrounded
 
-    install(spoof=spoof)
-    finding = ask(through(witness(says=says, boxes=((10.0, 20.0, 100.0, 150.0),))))
-    assert ungrounded(finding.summary, [finding]) == []
+    for border in ("none", "likely", "certain"):
+        install(spoof=spoof, border=border)
+        finding = ask(through(witness(says=says, boxes=((10.0, 20.0, 100.0, 150.0),))))
+        assert ungrounded(finding.summary, [finding]) == []
 
 
 # The specialist

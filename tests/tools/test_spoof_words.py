@@ -105,6 +105,14 @@ def test_the_longest_name_that_is_not_denied_counts(text: str, attack: str | Non
     assert read_words(text).attack == attack
 
 
+@pytest.mark.parametrize(("text", "attack"), [
+    ("Spoof: transparent mask attack. I see plastic shine.", "transparent mask"), ("Spoof: Veil attack.", "veil"),
+    ("Spoof: presentation attack.", None), ("Live. A veil attack would look different.", None),
+    ("Spoof: transparent mask attack, printed on paper.", "print"), ("It is a spoof, some veil attack.", None)])
+def test_a_type_that_the_model_was_taught_is_named(text: str, attack: str | None) -> None:
+    assert read_words(text).attack == attack
+
+
 def test_reasons_hold_no_numbers_boxes_or_markup_of_the_model_s_own() -> None:
     reasons = read_words("Spoof: print attack. **Paper grain** shows at [1.5, 2, 30, 40] below the eyes. I am 98 % "
                          "sure. See https://example.org/a/b. The edge is cut.").reasons

@@ -1,4 +1,4 @@
-"""What stands around a face: turns do not matter, no surroundings give no verdict, and damaged weights say so."""
+"""What stands around a face: a camera may be held anyhow, no surroundings give no verdict, bad weights say so."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 
 from visagent.errors import WeightsError
 from visagent.evidence import Box, ModelIdentity
-from visagent.tools.spoof.specialist import OperatingPoint
 from visagent.tools.spoof.surroundings import (
     MOST_PADDING,
+    BorderPoint,
+    Enclosure,
     Surroundings,
     judge,
     padded_share,
@@ -25,7 +26,7 @@ from visagent.tools.spoof.surroundings import (
 from visagent.tools.spoof.surroundings_network import ENCLOSURES, SurroundingsNetwork, load_network, save_network
 from visagent.vision.crop import WIDE_MARGIN, WIDE_SIDE
 
-POINT = OperatingPoint(threshold=0.0, scale=1.0, offset=0.0, source="a network that was not trained")
+POINT = BorderPoint(threshold=0.0, certain=2.0, scale=1.0, offset=0.0, source="a network that was not trained")
 
 
 def _network(bias: tuple[float, float, float] = (0.0, 0.0, 0.0), mask: float | None = None) -> SurroundingsNetwork:
@@ -58,20 +59,24 @@ def test_outputs_have_the_shapes_that_they_say() -> None:
     assert torch.allclose(output.score, torch.log((1 - chance[:, 0]) / chance[:, 0]), atol=1e-4)
 
 
-@pytest.mark.parametrize("turns", range(4))
-@pytest.mark.parametrize("mirror", [False, True])
-def test_how_the_camera_was_held_does_not_matter(view: np.ndarray, turns: int, mirror: bool) -> None:
+def test_the_mirror_image_is_judged_alike_and_its_mask_turned_back(view: np.ndarray) -> None:
     network = _network()
-
-    def held(picture: np.ndarray) -> np.ndarray:
-        turned = np.rot90(picture, turns)
-        return np.ascontiguousarray(turned[:, ::-1] if mirror else turned)
-
     score, kinds, mask = judge(network, view)
-    again, its_kinds, its_mask = judge(network, held(view))
+    again, its_kinds, its_mask = judge(network, np.ascontiguousarray(view[:, ::-1]))
     assert again == pytest.approx(score, abs=1e-4)
     assert its_kinds == pytest.approx(kinds, abs=1e-4)
-    assert its_mask == pytest.approx(held(mask), abs=1e-4)
+    assert its_mask[:, ::-1] == pytest.approx(mask, abs=1e-4)
+
+
+@pytest.mark.parametrize("turns", range(4))
+def test_how_the_camera_was_held_does_not_matter(turns: int) -> None:
+    """A picture that lies on its side, and how it lies, give the upright one's score, and the box in its pixels."""
+    upright = np.random.default_rng(3).integers(0, 256, (400, 400, 3), dtype=np.uint8)
+    lying = np.ascontiguousarray(np.rot90(upright, -turns))
+    face = Box(x1=150, y1=150, x2=250, y2=250)  # in the middle: its box is the same in every turn
+    looks = _surroundings((0, 9, 0))
+    one, other = looks.look(upright, face), looks.look(lying, face, turns)
+    assert one is not None and other is not None and other.score == pytest.approx(one.score, abs=1e-5)
 
 
 @given(st.integers(20, 300), st.integers(20, 300), st.floats(0, 1), st.floats(0, 1), st.integers(8, 120))
@@ -94,14 +99,19 @@ def test_a_picture_without_surroundings_gives_no_verdict(margin: float, tells: b
     assert (1 - (margin / WIDE_MARGIN) ** 2 <= MOST_PADDING) == tells
 
 
-@pytest.mark.parametrize(("bias", "enclosed", "carrier"), [
-    ((50.0, 0.0, 0.0), False, None), ((0.0, 50.0, 0.0), True, "screen"), ((0.0, 0.0, 50.0), True, "sheet")])
-def test_the_verdict_is_the_networks(bias: tuple[float, float, float], enclosed: bool, carrier: str | None) -> None:
+@pytest.mark.parametrize(("bias", "border", "carrier"), [
+    ((50.0, 0.0, 0.0), "none", None), ((0.0, 50.0, 0.0), "certain", "screen"), ((0.0, 0.0, 50.0), "certain", "sheet")])
+def test_the_verdict_is_the_networks(bias: tuple[float, float, float], border: str, carrier: str | None) -> None:
     picture = np.random.default_rng(2).integers(0, 256, (400, 500, 3), dtype=np.uint8)
     found = _surroundings(bias).look(picture, Box(x1=200, y1=150, x2=290, y2=240))
-    assert found is not None and found.is_enclosed == enclosed
+    assert found is not None and found.border == border
     assert found.threshold == pytest.approx(0.5) and 0 <= found.score <= 1
     assert carrier is None or found.carrier == carrier
+
+
+@pytest.mark.parametrize(("score", "border"), [(0.49, "none"), (0.5, "likely"), (0.79, "likely"), (0.8, "certain")])
+def test_between_the_thresholds_a_border_is_likely(score: float, border: str) -> None:
+    assert Enclosure(score=score, threshold=0.5, certain=0.8, carrier="sheet", box=None).border == border
 
 
 def test_what_is_enclosed_is_named_in_pixels_of_the_picture_and_inside_of_it() -> None:
@@ -136,6 +146,7 @@ def test_damaged_weights_are_named(tmp_path: Path) -> None:
     save_network(_network(), tmp_path)
     with pytest.raises(WeightsError, match="operating point"):
         read_surroundings(tmp_path)
-    (tmp_path / "operating_point.json").write_text('{"threshold": "high"}')
-    with pytest.raises(WeightsError, match="operating point"):
-        read_surroundings(tmp_path)
+    for wrong in ({"threshold": "high"}, POINT.model_dump() | {"certain": -1.0}):
+        (tmp_path / "operating_point.json").write_text(json.dumps(wrong))
+        with pytest.raises(WeightsError, match="operating point"):
+            read_surroundings(tmp_path)

@@ -92,7 +92,7 @@ def make_view(
             else layered.present_attack(kind, scene, landmarks[first], behind, landmarks[second], rng)
         )
     elif live or kind is None:
-        shown = optical.present_live(scene, behind, rng)
+        shown = optical.present_live(scene, landmarks[first], behind, rng)
     else:
         known = techniques.HELD_OUT if renderer == "held-out" else techniques.TRAIN
         shown = optical.present_attack(kind, scene, landmarks[first], behind, landmarks[second], rng, techniques=known)

@@ -21,13 +21,15 @@ from pathlib import Path
 
 from visagent.agent.engines import open_engine
 from visagent.agent.engines.base import Engine
+from visagent.datasets.surroundings.packed import read_wide_views
 from visagent.errors import VisagentError, run_command
-from visagent.evaluation import everyday, expression, routing, shortcuts, spoof
+from visagent.evaluation import everyday, expression, routing, shortcuts, spoof, surroundings
 from visagent.evaluation.results import Result, add_common_options, command_line
 from visagent.evaluation.screening import open_specialist
 from visagent.evaluation.views import read_views
 from visagent.settings import load_settings
 from visagent.tools.spoof.specialist import Specialist
+from visagent.tools.spoof.surroundings import load_surroundings
 
 _LOG = logging.getLogger(__name__)
 
@@ -39,6 +41,7 @@ class Plan:
     Attributes:
         views: Folder of packed views.
         data: Folder of the public pictures.
+        surroundings: Folder of packed wide views; None leaves that part out.
         questions: The routing questions.
         model: Name or folder of the vision-language model.
         specialist: Folder of the specialist, None for the shipped one.
@@ -51,6 +54,7 @@ class Plan:
 
     views: Path
     data: Path
+    surroundings: Path | None = None
     questions: Path = routing.QUESTIONS
     model: str = "visagent-nano"
     specialist: Path | None = None
@@ -73,6 +77,8 @@ def run(plan: Plan) -> tuple[list[Result], dict[str, str]]:
     parts: Mapping[str, Callable[[], Result]] = {
         **{f"Live or spoof, {split}": partial(_spoof, split, plan, engine, specialist)
            for split in _tests(plan.views)},
+        **{f"A border around the face, {split}": partial(_surroundings, split, plan)
+           for split in (_tests(plan.surroundings) if plan.surroundings else [])},
         "Live faces called a spoof": lambda: _everyday(plan, engine, specialist),
         "Shortcuts": lambda: _shortcuts(plan),
         "Expression shown": lambda: _expression(plan, engine),
@@ -141,7 +147,16 @@ def _everyday(plan: Plan, engine: Engine, specialist: Specialist | None) -> Resu
     faces = everyday.read_faces(plan.data, pictures=plan.pictures, limit=plan.limit, seed=plan.seed)
     command = command_line("everyday", data=plan.data, pictures=plan.pictures, model=plan.model,
                            specialist=plan.specialist, limit=plan.limit, seed=plan.seed)
-    return everyday.measure(faces, engine, specialist, command=command, seed=plan.seed, batch=plan.batch)
+    return everyday.measure(faces, engine, specialist, load_surroundings(), command=command, seed=plan.seed,
+                            batch=plan.batch)
+
+
+def _surroundings(split: str, plan: Plan) -> Result:
+    if plan.surroundings is None:
+        raise ValueError("no wide views were named")
+    command = command_line("surroundings", views=plan.surroundings, split=split, seed=plan.seed)
+    return surroundings.measure(read_wide_views(plan.surroundings / split), load_surroundings(), split=split,
+                                command=command, seed=plan.seed)
 
 
 def _shortcuts(plan: Plan) -> Result:
@@ -168,6 +183,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--views", type=Path, required=True, help="folder of packed views, with a folder per split")
     parser.add_argument("--data", type=Path, required=True, help="folder of the public pictures")
+    parser.add_argument("--surroundings", type=Path, default=None, help="folder of packed wide views, if any")
     parser.add_argument("--out", type=Path, required=True, help="the page to write")
     parser.add_argument("--specialist", type=Path, default=None, help="its folder; the shipped one if left out")
     parser.add_argument("--pictures", type=int, default=400, help="pictures of LFW and of UTKFace, each")
@@ -175,13 +191,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     add_common_options(parser)
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    plan = Plan(views=options.views, data=options.data, questions=options.questions, model=options.model,
-                specialist=options.specialist, limit=options.limit, pictures=options.pictures, seed=options.seed,
-                batch=options.batch)
+    plan = Plan(views=options.views, data=options.data, surroundings=options.surroundings,
+                questions=options.questions, model=options.model, specialist=options.specialist, limit=options.limit,
+                pictures=options.pictures, seed=options.seed, batch=options.batch)
     results, missing = run(plan)
-    command = command_line("report", views=options.views, data=options.data, out=options.out, model=options.model,
-                           specialist=options.specialist, pictures=options.pictures, limit=options.limit,
-                           seed=options.seed)
+    command = command_line("report", views=options.views, data=options.data, surroundings=options.surroundings,
+                           out=options.out, model=options.model, specialist=options.specialist,
+                           pictures=options.pictures, limit=options.limit, seed=options.seed)
     options.out.write_text(page(results, missing, command=command, commit=commit_of(Path(__file__).parent)),
                            encoding="utf-8")
     for result in results:

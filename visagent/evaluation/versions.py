@@ -27,6 +27,13 @@ def as_half_size(rgb: ByteImage) -> ByteImage:
     return resize(rgb, max(1, rgb.shape[1] // 2), max(1, rgb.shape[0] // 2))
 
 
+def blurred(rgb: ByteImage, share: float = 0.002) -> ByteImage:
+    """Out of focus: a Gaussian whose width is a share of the longer side."""
+    import cv2
+
+    return np.ascontiguousarray(np.asarray(cv2.GaussianBlur(rgb, (0, 0), share * max(rgb.shape[:2])), np.uint8))
+
+
 def mirrored(rgb: ByteImage) -> ByteImage:
     """Left and right exchanged."""
     return np.ascontiguousarray(rgb[:, ::-1])

@@ -1,11 +1,14 @@
 """Teach a model an attack type that it does not know, from few pictures, and see what it forgets.
 
-    python -m visagent.finetune.new_type --data ../shared/data --type tattoo --out runs/new-type/tattoo
+    python -m visagent.finetune.new_type --data ../shared/data --out runs/new-type/transparent-mask
 
 makes 200 pictures of the new type and, for replay, some of live faces and of the types that the model knows; trains
 the recipe's adapter on them; and asks the model before and after about pictures of people who are in neither: how
 often it sees and names the new type, and whether it still sees and names the others. `result.json` and `result.md` go
 into the run's folder. What is there already is not made again.
+
+The shipped models know all of FaceShield's types. The new one is a transparent mask, as SiW-Mv2 and WMCA have it: of a
+material that no training picture shows. `--type` takes one of the eleven for a model that does not know it.
 
 The renderer must not give the answer away. The new type is drawn by the optical renderer, so live faces and known
 types are drawn by both, half and half, in training and in the test; the test reports each.
@@ -29,10 +32,14 @@ from tqdm import tqdm
 
 from visagent.agent.engines import open_engine
 from visagent.agent.engines.base import Engine
-from visagent.datasets.attacks import ATTACK_TYPES
+from visagent.datasets.attacks import ATTACK_TYPES, Presentation, scene_of
+from visagent.datasets.attacks.composing import bounds
 from visagent.datasets.attacks.layered import LAYERED_TYPES
+from visagent.datasets.attacks.masks import rigid_mask
+from visagent.datasets.attacks.techniques import RIGID_HELD_OUT
+from visagent.datasets.camera import Shot, take
 from visagent.datasets.nano_examples import SPOOF_QUESTION, SpoofLabel, look_messages, spoof_answer, spoof_question
-from visagent.datasets.sources import Split
+from visagent.datasets.sources import FacePicture, Split
 from visagent.datasets.spoof_views import Renderer, make_view, people_of
 from visagent.errors import SettingsError, run_command
 from visagent.finetune.sft import fine_tune
@@ -42,9 +49,13 @@ from visagent.tools.spoof.view import as_screened
 from visagent.tools.spoof.words import read_words
 from visagent.vision.crop import VIEW_SIDE
 
+CLEAR = RIGID_HELD_OUT[0]
+"""Transparent plastic, kept back from training."""
 PEOPLE: dict[Split, int] = {"train": 1500, "dev": 300, "test": 500}
 """At most this many pictures of each set to draw faces from."""
 
+TRANSPARENT_MASK = "transparent mask"
+NEW_TYPES = (TRANSPARENT_MASK, *ATTACK_TYPES)
 QUESTIONS = 2
 """Asked about each training picture: the spoof tool's own question, and another wording or another intent."""
 
@@ -82,19 +93,36 @@ def make_views(data: Path, split: Split, new: str, *, count: int, replay: int, s
         PictureError: The public pictures are not in the folder.
     """
     pictures, landmarks = people_of(data, split, PEOPLE[split])
-    rng = np.random.default_rng([seed, ATTACK_TYPES.index(new), {"train": 0, "dev": 1, "test": 2}[split]])
+    rng = np.random.default_rng([seed, NEW_TYPES.index(new), {"train": 0, "dev": 1, "test": 2}[split]])
     renderers: tuple[Renderer, Renderer] = ("layered", "optical")
-    known = [kind for kind in LAYERED_TYPES if kind != new]
+    known = {"layered": [kind for kind in LAYERED_TYPES if kind != new],
+             "optical": [kind for kind in (LAYERED_TYPES if new in ATTACK_TYPES else ATTACK_TYPES) if kind != new]}
     wanted: list[tuple[str | None, Renderer]] = [(new, "optical")] * count
     wanted += [(None, renderers[number % 2]) for number in range(replay)]
-    wanted += [(known[number // 2 % len(known)], renderers[number % 2]) for number in range(replay)]
+    for number in range(replay):
+        kinds = known[renderers[number % 2]]
+        wanted.append((kinds[number // 2 % len(kinds)], renderers[number % 2]))
     shown = []
     for kind, renderer in tqdm(wanted, desc=f"{split} views", mininterval=5):
-        shot, presentation, _ = make_view(pictures, landmarks, rng, live=kind is None, renderer=renderer, kind=kind)
+        if kind == TRANSPARENT_MASK:
+            shot, presentation = _transparent_mask(pictures, landmarks, rng)
+        else:
+            shot, presentation, _ = make_view(pictures, landmarks, rng, live=kind is None, renderer=renderer,
+                                              kind=kind)
         x1, y1, x2, y2 = (value / VIEW_SIDE for value in shot.box or (0.0, 0.0, 0.0, 0.0))
         label = SpoofLabel(kind, presentation.clues, None if shot.box is None else (x1, y1, x2, y2))
         shown.append(Shown(as_screened(shot.rgb), label, renderer))
     return shown
+
+
+def _transparent_mask(pictures: Sequence[FacePicture], landmarks: NDArray[np.float32], rng: np.random.Generator
+                      ) -> tuple[Shot, Presentation]:
+    """A mask of clear plastic: the face shows through, under hard shine and with dark gaps."""
+    index = int(rng.integers(len(pictures)))
+    clues: set[str] = set()
+    scene, mask = rigid_mask(scene_of(pictures[index].rgb), landmarks[index], CLEAR, rng, clues)
+    shown = Presentation(scene, TRANSPARENT_MASK, bounds(landmarks[index], 0.06), tuple(sorted(clues)), mask[..., 0])
+    return take(shown.scene, rng, size=VIEW_SIDE, box=shown.box, gray=pictures[index].monochrome), shown
 
 
 def write_samples(views: Sequence[Shown], file: Path, seed: int = 0) -> None:
@@ -182,8 +210,8 @@ def run(new: str, data: Path, out: Path, settings: Settings, *, recipe: str, pic
         SettingsError: No such type, or the recipe trains no adapter.
         PictureError: The public pictures are not in the folder.
     """
-    if new not in ATTACK_TYPES:
-        raise SettingsError(f"There is no attack type {new!r}; there are {', '.join(ATTACK_TYPES)}.")
+    if new not in NEW_TYPES:
+        raise SettingsError(f"There is no attack type {new!r}; there are {', '.join(NEW_TYPES)}.")
     chosen = read_recipe(recipe)
     if chosen.adapter is None:
         raise SettingsError("This asks a model with and without an adapter; take a recipe of method lora or qlora.")
@@ -216,7 +244,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Command line; see the module's docstring."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--data", type=Path, required=True, help="folder of the public pictures")
-    parser.add_argument("--type", required=True, choices=ATTACK_TYPES, metavar="TYPE", help=", ".join(ATTACK_TYPES))
+    parser.add_argument("--type", default=TRANSPARENT_MASK, choices=NEW_TYPES, metavar="TYPE",
+                        help=", ".join(NEW_TYPES))
     parser.add_argument("--out", type=Path, required=True, help="the run's folder")
     parser.add_argument("--recipe", default="faceshield-nano-lora")
     parser.add_argument("--pictures", type=int, default=200, help="of the new type, to train on")

@@ -11,6 +11,7 @@ import numpy as np
 
 from visagent.datasets.attacks.composing import bounds
 from visagent.datasets.attacks.cutouts import paper_glasses, paper_mask, partial
+from visagent.datasets.attacks.everyday import everyday_make_up, freckles
 from visagent.datasets.attacks.masks import fake_head, flexible_mask, rigid_mask
 from visagent.datasets.attacks.presentation import Landmarks, Presentation
 from visagent.datasets.attacks.skin import make_up, tattoo
@@ -33,10 +34,23 @@ TRIES = 4
 EVERYTHING = (0.0, 0.0, float(SCENE_SIDE), float(SCENE_SIDE))
 
 
-def present_live(scene: Scene, behind: Scene, rng: np.random.Generator) -> Presentation:
-    """A live face among what makes live pictures look like attacks: edges, light, glare, stripes, hands, filters."""
-    drawn = rng.random(7)
-    if drawn[0] < 0.1:
+def present_live(scene: Scene, landmarks: Landmarks, behind: Scene, rng: np.random.Generator) -> Presentation:
+    """A live face among what makes live pictures look like attacks.
+
+    That is make-up and freckles, edges, light, glare, stripes, hands, filters.
+
+    Args:
+        scene: The live picture.
+        landmarks: Its 68 points, float32 `[68, 2]`, pixels of the scene.
+        behind: Another picture, of which an edge may come into view.
+        rng: Source of all randomness.
+    """
+    drawn = rng.random(9)
+    if drawn[7] < 0.3:
+        scene = everyday_make_up(scene, landmarks, rng)
+    if drawn[8] < 0.1:
+        scene = freckles(scene, landmarks, rng)
+    if drawn[0] < 0.15:
         scene = _beautified(scene, rng)
     if drawn[1] < 0.25:
         scene = add_natural_edge(scene, behind, rng)

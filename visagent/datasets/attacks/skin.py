@@ -108,7 +108,7 @@ def tattoo(
         _ornament(ink, place, half, rng)
     rows, columns = np.nonzero(ink > 0.3)
     extent = np.stack([np.array([columns.min(), rows.min()]), np.array([columns.max(), rows.max()]) + 1])
-    soaked = cv2.GaussianBlur(ink, (0, 0), rng.uniform(0.7, 1.5))[..., None] * np.float32(rng.uniform(0.72, 0.97))
+    soaked = cv2.GaussianBlur(ink, (0, 0), rng.uniform(0.7, 1.5))[..., None] * np.float32(rng.uniform(0.8, 0.97))
     dark = rng.random() < 0.8
     colour = rng.uniform(10, 60) * np.array([0.8, 1.0, 1.15]) if dark else rng.uniform(10, 180, 3)
     # Ink lies under the skin: the skin's shading goes on above it.
@@ -133,7 +133,7 @@ def _place(landmarks: Landmarks, rng: np.random.Generator) -> tuple[NDArray[np.f
         eye * 0.75 + (landmarks[0] if left else landmarks[16]) * 0.25 + [0, 0.02 * height],
         landmarks[8] * 0.6 + landmarks[57] * 0.4,
     )[spot]
-    size = ([0.3, 0.1], [0.17, 0.2], [0.13, 0.17], [0.2, 0.1])[spot]
+    size = ([0.3, 0.11], [0.18, 0.21], [0.15, 0.19], [0.22, 0.12])[spot]
     half = np.array([width, height]) * size * rng.uniform(0.8, 1.35)
     return np.clip(centre, half + 2, SCENE_SIDE - half - 2), half
 
@@ -148,7 +148,7 @@ def _strokes(
         curve = (
             (1 - t) ** 3 * knots[0] + 3 * (1 - t) ** 2 * t * knots[1] + 3 * (1 - t) * t**2 * knots[2] + t**3 * knots[3]
         )
-        thick = int(rng.integers(2, 6))
+        thick = int(rng.integers(4, 9))
         for number, (start, end) in enumerate(itertools.pairwise(curve)):
             taper = max(1, round(thick * np.sin(np.pi * (number + 1) / len(curve))))
             cv2.line(ink, _point(start), _point(end), 1.0, taper, cv2.LINE_AA, 3)
@@ -163,7 +163,7 @@ def _letters(
     scale = max(0.35, min(2 * half[0] / wide, 2 * half[1] / tall))
     start = (int(place[0] - wide * scale / 2), int(place[1] + tall * scale / 2))
     drawn = np.zeros(ink.shape, np.uint8)
-    cv2.putText(drawn, text, start, font, scale, 255, int(rng.integers(2, 4)), cv2.LINE_AA)
+    cv2.putText(drawn, text, start, font, scale, 255, int(rng.integers(3, 6)), cv2.LINE_AA)
     ink[:] = drawn / np.float32(255)
 
 

@@ -45,7 +45,7 @@ def crumpled(rng: np.random.Generator) -> Heights:
     """Many creases: the ridges of noise, at two sizes."""
     cell = rng.uniform(30, 70)
     coarse, fine = np.abs(smooth_noise(rng, cell)), np.abs(smooth_noise(rng, cell / 3))
-    return np.asarray(-(coarse * cell * 0.12 + fine * cell * 0.03) * rng.uniform(0.5, 1.3), np.float32)
+    return np.asarray(-(coarse * cell * 0.12 + fine * cell * 0.03) * rng.uniform(0.3, 0.9), np.float32)
 
 
 def light_up(scene: Scene, heights: Heights, rng: np.random.Generator, *, gloss: float) -> Scene:

@@ -138,7 +138,7 @@ def _body(rng: np.random.Generator, head: Head) -> Iterator[Part]:
                      [broad, drop + slope * 1.3], [broad * rng.uniform(0.95, 1.25), 6.0]])
     outline = np.concatenate([half, half[::-1] * [-1, 1]])
     cover = polygon(_place(outline))
-    bare = rng.random() < 0.1
+    bare = rng.random() < 0.2
     yield (_cloth(rng) if not bare else _shaded(rng, skin), cover)
     if bare:
         top = drop + slope + rng.uniform(0.1, 0.6)

@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from visagent.errors import WeightsError
 from visagent.evidence import Box, ModelIdentity
+from visagent.tools.spoof.words import Verdict
 from visagent.vision.crop import VIEW_SIDE
 from visagent.weights import locate, weights_digest
 
@@ -73,6 +74,11 @@ class Opinion:
         """Whether the score reaches the threshold."""
         return self.score >= self.threshold
 
+    @property
+    def verdict(self) -> Verdict:
+        """The same in a word."""
+        return "spoof" if self.is_spoof else "live"
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Specialist:
@@ -125,14 +131,17 @@ def read_specialist(folder: Path) -> Specialist:
     from visagent.tools.spoof.network import load_network
 
     network = load_network(folder)
-    point = read_operating_point(folder, "attack specialist")
+    point = read_operating_point(folder, "attack specialist", OperatingPoint)
     return Specialist(network, point, ModelIdentity(id=NAME, digest=weights_digest(folder)))
 
 
-def read_operating_point(folder: Path, whose: str) -> OperatingPoint:
+Point = TypeVar("Point", bound=OperatingPoint)
+
+
+def read_operating_point(folder: Path, whose: str, kind: type[Point]) -> Point:
     """The `operating_point.json` beside a network's weights. Raises WeightsError if it cannot be read."""
     try:
-        return OperatingPoint.model_validate_json((folder / "operating_point.json").read_bytes())
+        return kind.model_validate_json((folder / "operating_point.json").read_bytes())
     except (OSError, ValidationError) as error:
         raise WeightsError(f"The {whose}'s operating point cannot be read; reinstall visagent.") from error
 

@@ -3,6 +3,8 @@
 Two voices judge the same face view: the specialist network with its calibrated score, and the vision-language model in
 its own words. Where they agree, that is the answer, and the words give the reasons. Where they disagree the answer is
 "unsure" and the summary says who says what; they are never averaged. Where there are no words the specialist decides.
+A third network looks at what stands around the face: the border of a screen or sheet is an attack, however live the
+face looks (`visagent.tools.spoof.verdict`).
 """
 
 from __future__ import annotations
@@ -14,8 +16,10 @@ from visagent.errors import EngineError
 from visagent.evidence import Box, Finding, ModelIdentity, Region, Score
 from visagent.tools.contract import ImageId, Tool, ToolContext, ToolInput
 from visagent.tools.spoof.specialist import PRESENT, Opinion, Specialist, load_specialist
+from visagent.tools.spoof.surroundings import Enclosure, Surroundings, load_surroundings
+from visagent.tools.spoof.verdict import decide, summarise
 from visagent.tools.spoof.view import screening_view
-from visagent.tools.spoof.words import Verdict, Words, read_words
+from visagent.tools.spoof.words import Words, read_words
 from visagent.tools.subject import ChosenFace, FaceNumber, choose_face
 from visagent.vision.crop import View
 
@@ -23,6 +27,8 @@ SPOOF_QUESTION: Final = "Is this a live face or a spoof? Why? Show me where."
 """What the vision-language model is asked; visagent-nano is trained on these words."""
 
 SCREENING: Final = "Presentation-attack screening of one picture, not certified liveness."
+TOO_CLOSE: Final = ("The picture ends close to the face: whether a screen's or sheet's border encloses it was not "
+                    "looked at.")
 BUNDLED: Final = ("visagent-nano",)
 """Vision-language models that were trained on simulated attacks, as the specialist was."""
 
@@ -63,15 +69,19 @@ def run_spoof(request: SpoofInput, context: ToolContext) -> Finding:
     specialist = context.models.get(load_specialist)
     view = screening_view(chosen.picture.rgb, chosen.face.box, chosen.face.turns)
     opinion = specialist.look(view.rgb)
+    surroundings = context.models.get(load_surroundings)
+    enclosure = surroundings.look(chosen.picture.rgb, chosen.face.box, chosen.face.turns)
     testimony = _ask(context, view, chosen)
-    own: Verdict = "spoof" if opinion.is_spoof else "live"
-    answer = own if testimony.words.verdict in (None, own) else "unsure"
-    areas = _areas(chosen, view, opinion, testimony)
+    answer = decide(opinion.verdict, testimony.words.verdict, "none" if enclosure is None else enclosure.border)
+    areas = (*_border(chosen, enclosure), *_areas(chosen, view, opinion, testimony))
     return Finding(
-        tool="spoof", answer=answer, summary=_summary(answer, chosen, opinion, testimony, areas),
-        images=(chosen.image_id,), scores=_scores(opinion, specialist), regions=(_face(chosen), *areas),
-        model=specialist.identity, witnesses=(testimony.identity,) if testimony.identity else (),
-        caveats=_caveats(testimony))
+        tool="spoof", answer=answer,
+        summary=summarise(answer, chosen, opinion, testimony.words, enclosure, areas),
+        images=(chosen.image_id,), scores=_scores(opinion, specialist, enclosure, surroundings),
+        regions=(_face(chosen), *areas), model=specialist.identity,
+        witnesses=(*((testimony.identity,) if testimony.identity else ()),
+                   *((surroundings.identity,) if enclosure else ())),
+        caveats=_caveats(testimony, enclosure))
 
 
 def _ask(context: ToolContext, view: View, chosen: ChosenFace) -> Testimony:
@@ -109,6 +119,13 @@ def _face(chosen: ChosenFace) -> Region:
     return chosen.region("face" if chosen.count == 1 else chosen.name)
 
 
+def _border(chosen: ChosenFace, enclosure: Enclosure | None) -> tuple[Region, ...]:
+    """What the border encloses, if there is one."""
+    if enclosure is None or enclosure.border == "none" or enclosure.box is None:
+        return ()
+    return (Region(label=f"enclosed by a {enclosure.carrier}", image=chosen.image_id, box=enclosure.box),)
+
+
 def _areas(chosen: ChosenFace, view: View, opinion: Opinion, testimony: Testimony) -> tuple[Region, ...]:
     """The attacked areas according to whoever says that it is a spoof, the language model's first."""
     areas: list[Region] = []
@@ -122,59 +139,24 @@ def _areas(chosen: ChosenFace, view: View, opinion: Opinion, testimony: Testimon
     return tuple(areas)
 
 
-def _scores(opinion: Opinion, specialist: Specialist) -> tuple[Score, ...]:
-    attack = Score(name="attack score", value=opinion.score, threshold=opinion.threshold,
-                   threshold_source=specialist.operating_point.source)
-    if not opinion.is_spoof:
-        return (attack,)
-    return (attack, *(Score(name=f"clue: {clue}", value=value, threshold=PRESENT,
-                            threshold_source="more likely present than not; fixed rule, not calibrated")
-                      for clue, value in list(opinion.clues.items())[:MOST_CLUES]))
+def _scores(opinion: Opinion, specialist: Specialist, enclosure: Enclosure | None, surroundings: Surroundings
+            ) -> tuple[Score, ...]:
+    scores = [Score(name="attack score", value=opinion.score, threshold=opinion.threshold,
+                    threshold_source=specialist.operating_point.source)]
+    if enclosure is not None:
+        scores.append(Score(name="border score", value=enclosure.score, threshold=enclosure.threshold,
+                            threshold_source=surroundings.operating_point.source))
+    if opinion.is_spoof:
+        scores += [Score(name=f"clue: {clue}", value=value, threshold=PRESENT,
+                         threshold_source="more likely present than not; fixed rule, not calibrated")
+                   for clue, value in list(opinion.clues.items())[:MOST_CLUES]]
+    return tuple(scores)
 
 
-def _summary(answer: str, chosen: ChosenFace, opinion: Opinion, testimony: Testimony,
-             areas: tuple[Region, ...]) -> str:
-    score, threshold = _distinct(opinion.score, opinion.threshold)
-    where = f"Face at {chosen.face.box} in {chosen.image_id}."
-    whom = "" if chosen.count == 1 else f" ({chosen.name})"
-    if answer == "unsure":
-        own, said = ("spoof", "live") if opinion.is_spoof else ("live", "spoof")
-        return (f"Unsure{whom}: the specialist says {own} (attack score {score}, threshold {threshold}), the language "
-                f"model says {said}. {where}")
-    held = f"Attack score {score}, threshold {threshold} (higher means attack)."
-    reasons = testimony.words.reasons if testimony.words.verdict else ""
-    if answer == "live":
-        return " ".join(filter(None, (f"Live{whom}.", reasons, held, where)))
-    if not reasons and opinion.clues:
-        reasons = f"The specialist sees {_listed(list(opinion.clues)[:3])}."
-    if areas:
-        where = f"Attacked area {areas[0].box} in {chosen.image_id}."
-    return " ".join(filter(None, (f"Spoof{whom}: {_types(opinion, testimony.words)}.", reasons, held, where)))
-
-
-def _types(opinion: Opinion, words: Words) -> str:
-    if words.attack in (None, opinion.attack):
-        return f"{opinion.attack} attack"
-    return f"{words.attack} attack by the language model, {opinion.attack} attack by the specialist"
-
-
-def _distinct(value: float, other: float) -> tuple[str, str]:
-    """Both with as many decimals, from two on, as show which one is the bigger."""
-    for decimals in range(2, 7):
-        texts = f"{value:.{decimals}f}", f"{other:.{decimals}f}"
-        if texts[0] != texts[1]:
-            break
-    return texts
-
-
-def _listed(words: list[str]) -> str:
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
-
-
-def _caveats(testimony: Testimony) -> tuple[str, ...]:
+def _caveats(testimony: Testimony, enclosure: Enclosure | None) -> tuple[str, ...]:
     bundled = testimony.identity is not None and testimony.identity.id in BUNDLED
     simulated = f"The {'models were' if bundled else 'specialist was'} trained on simulated attacks."
-    return tuple(filter(None, (testimony.shortcoming, SCREENING, simulated)))
+    return tuple(filter(None, (testimony.shortcoming, None if enclosure else TOO_CLOSE, SCREENING, simulated)))
 
 
 SPOOF = Tool(

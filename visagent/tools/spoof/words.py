@@ -85,7 +85,8 @@ class Words:
 
     Attributes:
         verdict: "live", "spoof", or None if no verdict can be read.
-        attack: The attack type, a key of `ALIASES`; None if none is named or the verdict is not "spoof".
+        attack: The attack type, a key of `ALIASES`, or a name that the model was taught beyond them; None if none is
+            named or the verdict is not "spoof".
         reasons: At most two sentences without numbers, "" if there is none.
     """
 
@@ -113,14 +114,21 @@ def read_verdict(text: str) -> Verdict | None:
 
 
 def read_attack(text: str) -> str | None:
-    """The attack type with the longest name in the text that is not denied; "print attack" is longer than "print"."""
+    """The attack type with the longest name in the text that is not denied; "print attack" is longer than "print".
+
+    A model that was taught another type (`visagent finetune`) names it as "Spoof: NAME attack."; else what is no alias
+    is not taken for a type.
+    """
     found: dict[str, int] = {}
     for clause in _clauses(text):
         for kind, pattern in _TYPES.items():
             for match in pattern.finditer(clause):
                 if not _denied(clause, match.start()):
                     found[kind] = max(found.get(kind, 0), len(match.group()))
-    return max(found, key=lambda kind: found[kind]) if found else None
+    if found:
+        return max(found, key=lambda kind: found[kind])
+    taught = _TAUGHT.search(text)
+    return taught[1].lower() if taught and taught[1].lower() not in _NO_TYPE else None
 
 
 def read_reasons(text: str) -> str:
@@ -160,6 +168,8 @@ def _says_something(sentence: str) -> bool:
     return re.search(r"[^\W\d_]{3}", _SAYS_LITTLE.sub(" ", rest)) is not None
 
 
+_TAUGHT: Final = re.compile(r"\bspoof:\s+([a-z]+(?:[ -][a-z]+){0,2}) attack\b", re.IGNORECASE)
+_NO_TYPE: Final = frozenset({"presentation", "a presentation", "spoof", "spoofing", "face", "an"})
 _TYPES: Final = {
     kind: re.compile(r"\b(?:" + "|".join(re.escape(alias).replace(r"\ ", r"[ -]") for alias in
                                          sorted(aliases, key=len, reverse=True)) + r")s?(?: attack)?\b", re.IGNORECASE)
