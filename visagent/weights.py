@@ -70,7 +70,7 @@ WEIGHTS: tuple[Weight, ...] = (
             "chat_template.jinja": "5947325d55865d5a64f6196eef98f916602cdfd292bd6a1ba7b25bdf016c8c82",
             "config.json": "07499f471de7c7a77923f10877f9c87648b973d123d1c1809876ece521780f72",
             "generation_config.json": "a7b52c8851b59c14b3e15a5baa41e84e77e5e58e45f1697674fad4c3035f9cdb",
-            "model.safetensors": "79dea5f8a49694d37d826293de0a0354d4cad46826abf4e4ad85ea7cecf22108",
+            "model.safetensors": "5dccce25c8fe022352e376ca13ac0b077d7709c5481294cd7ef175225dcff524",
             "processor_config.json": "aa8d4d8a8c06203c431fe6e74dfd2c0a65ef101b53add07309aa850a2d43003e",
             "tokenizer.json": "6ec4aee2b302bd4684241cc355f59aaf9eeb2bf919a56c6a7a36bb1795562786",
             "tokenizer_config.json": "df4578f7f11760f952cdb9565ce4ae6f7f0f3bac941f7c9e54aa7ba4ba6095ec",

@@ -11,10 +11,12 @@ import cv2
 import numpy as np
 import pytest
 
+import visagent
 from visagent.agent.engines import open_engine
 from visagent.agent.engines.base import Engine
 from visagent.datasets.spoof_views import Renderer, make_view, people_of
 from visagent.evaluation import expression, routing, spoof
+from visagent.evaluation.boxes import box_iou
 from visagent.evaluation.everyday import measure as measure_everyday
 from visagent.evaluation.everyday import photo_faces
 from visagent.evaluation.faithfulness import deletion_rows, question_rows, score_of, words_of
@@ -24,13 +26,16 @@ from visagent.evaluation.views import LabelledView
 from visagent.settings import Settings
 from visagent.tools.models import Models
 from visagent.tools.spoof.specialist import load_specialist
+from visagent.tools.spoof.surroundings import load_surroundings
 from visagent.tools.spoof.view import as_screened
 
 pytestmark = [pytest.mark.slow, pytest.mark.weights]
 FLOORS = {"specialist AUC, layered": 0.95, "specialist AUC, optical": 0.94, "specialist AUC, held-out": 0.95,
-          "words accuracy": 0.87, "boxes": 0.80, "expression": 0.66,
+          "words accuracy": 0.87, "words accuracy, optical": 0.84, "words accuracy, held-out": 0.87,
+          "boxes": 0.80, "expression": 0.66,
           "routing_questions": 0.93, "routing_fresh": 0.86, "routing_blind": 0.87,
-          "everyday, specialist": 0.05, "everyday, words": 0.08}
+          "everyday, specialist": 0.05, "everyday, words": 0.08, "everyday, surroundings": 0.05,
+          "everyday, tool": 0.02}
 """What the shipped version holds with room for these small samples; the targets are in docs/measured.md."""
 QUESTION_SETS = Path(__file__).parents[1] / "agent"
 
@@ -48,7 +53,7 @@ def _value(result: Result, name: str) -> float:
 
 @pytest.fixture(scope="module")
 def views(data_folder: Path) -> list[LabelledView]:
-    """240 views of people of the test split by the layered renderer, which the shipped nano learned from."""
+    """240 views of people of the test split by the layered renderer."""
     return _views(data_folder, "layered")
 
 
@@ -75,10 +80,22 @@ def test_spoof_on_people_of_the_test_split(nano: Engine, views: list[LabelledVie
 
 @pytest.mark.data
 @pytest.mark.parametrize("renderer", ["optical", "held-out"])
-def test_the_specialist_knows_attacks_that_nano_does_not(data_folder: Path, renderer: Renderer) -> None:
-    """All eleven types, and techniques that no training picture shows."""
-    result = spoof.measure(_views(data_folder, renderer), None, load_specialist(), split="test", command="")
+def test_both_voices_know_all_eleven_types(nano: Engine, data_folder: Path, renderer: Renderer) -> None:
+    """Also by techniques that no training picture shows."""
+    result = spoof.measure(_views(data_folder, renderer), nano, load_specialist(), split="test", command="")
     assert _value(result, "specialist: AUC") >= FLOORS[f"specialist AUC, {renderer}"]
+    assert _value(result, "words: accuracy") >= FLOORS[f"words accuracy, {renderer}"]
+
+
+@pytest.mark.data
+def test_a_phone_around_the_face_is_an_attack_and_its_window_is_named(data_folder: Path) -> None:
+    """Two of the three real samples. The third, a magazine page, is missed: docs/spoof.md."""
+    live, phone = (visagent.spoof(data_folder / "spoof_samples" / name) for name in ("live_1.jpg", "spoof_2.jpg"))
+    assert live.answer == "live"
+    assert phone.answer == "spoof" and phone.summary.startswith("Spoof: replay attack.")
+    window = next(region.box for region in phone.regions if region.label == "enclosed by a screen")
+    seen = (95.0, 15.0, 590.0, 410.0)  # the display in the picture, which lies on its side, by eye
+    assert box_iou((window.x1, window.y1, window.x2, window.y2), seen) > 0.7
 
 
 @pytest.mark.data
@@ -107,6 +124,8 @@ def test_routing_of_strangers_questions(nano: Engine, name: str) -> None:
 @pytest.mark.data
 def test_everyday_faces_are_live(nano: Engine, data_folder: Path) -> None:
     faces = list(photo_faces(data_folder / "photos", Models(), limit=12))
-    result = measure_everyday(faces, nano, load_specialist(), command="")
+    result = measure_everyday(faces, nano, load_specialist(), load_surroundings(), command="")
     assert _value(result, "photos, all versions: called spoof by specialist") <= FLOORS["everyday, specialist"]
     assert _value(result, "photos, all versions: called spoof by words") <= FLOORS["everyday, words"]
+    assert _value(result, "photos, all versions: a border seen around it") <= FLOORS["everyday, surroundings"]
+    assert _value(result, "photos, all versions: tool answers spoof") <= FLOORS["everyday, tool"]

@@ -1,12 +1,12 @@
 """FaceShield's ablation at small scale: does a second picture of SAVP maps help, and does token masking?
 
-    python -m visagent.finetune.ablation --views runs/views --out runs/ablation
+    python -m visagent.finetune.ablation --views runs/views --test test-optical --out runs/ablation
 
 trains the photo alone, with SAVP maps, and with maps and PVTM, each on the same questions for as many steps, with
 three seeds; then PVTM with the paper's other shares, k of 10, 20 and 30 % and p of 5, 10, 20 and 30 %, with the first
 seed. `visagent.finetune.ablation_model` says what is frozen and what is learned anew. Every finished run is a line in
 `results.jsonl`; run again to go on, from the last checkpoint of a run that was stopped. At the end `table.md` holds
-the paper's columns. Each view of the test split is asked all four tasks, localisation only where there is an attack.
+the paper's columns. Each view of the test folder is asked all four tasks, localisation only where there is an attack.
 
 The numbers of such small runs are no copy of the paper's: another model, other pictures, simulated attacks.
 """
@@ -282,6 +282,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Command line; see the module's docstring."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--views", type=Path, required=True, help="folder of packed views, with a folder per split")
+    parser.add_argument("--test", default="test", help="the folder of views to ask about")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--model", default="visagent-nano")
     parser.add_argument("--tower", choices=["shipped", "untaught"], default="shipped")
@@ -301,7 +302,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         torch.manual_seed(0)
         nano.model.vision_model = build_tower(views.screened(np.arange(min(256, len(views))))).train(False)
     splits = [open_split(nano, options.views, split, count, options.out / "tokens", f"{digest} {options.tower}")
-              for split, count in (("train", options.train_views), ("test", options.test_views))]
+              for split, count in (("train", options.train_views), (options.test, options.test_views))]
     budget = Budget(options.steps, options.batch, options.rate, len(splits[0].chosen), len(splits[1].chosen), digest,
                     options.tower)
     print(run_all(nano, loaded.processor.tokenizer, planned_runs()[: options.first], budget, (splits[0], splits[1]),
