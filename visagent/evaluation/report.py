@@ -77,7 +77,7 @@ def run(plan: Plan) -> tuple[list[Result], dict[str, str]]:
     parts: Mapping[str, Callable[[], Result]] = {
         **{f"Live or spoof, {split}": partial(_spoof, split, plan, engine, specialist)
            for split in _tests(plan.views)},
-        **{f"A border around the face, {split}": partial(_surroundings, split, plan)
+        **{f"A border around the face, {split}": partial(_surroundings, split, plan.surroundings, plan.seed)
            for split in (_tests(plan.surroundings) if plan.surroundings else [])},
         "Live faces called a spoof": lambda: _everyday(plan, engine, specialist),
         "Shortcuts": lambda: _shortcuts(plan),
@@ -151,12 +151,10 @@ def _everyday(plan: Plan, engine: Engine, specialist: Specialist | None) -> Resu
                             batch=plan.batch)
 
 
-def _surroundings(split: str, plan: Plan) -> Result:
-    if plan.surroundings is None:
-        raise ValueError("no wide views were named")
-    command = command_line("surroundings", views=plan.surroundings, split=split, seed=plan.seed)
-    return surroundings.measure(read_wide_views(plan.surroundings / split), load_surroundings(), split=split,
-                                command=command, seed=plan.seed)
+def _surroundings(split: str, folder: Path, seed: int) -> Result:
+    command = command_line("surroundings", views=folder, split=split, seed=seed)
+    return surroundings.measure(read_wide_views(folder / split), load_surroundings(), split=split, command=command,
+                                seed=seed)
 
 
 def _shortcuts(plan: Plan) -> Result:

@@ -49,11 +49,16 @@ def freckles(scene: Scene, landmarks: Landmarks, rng: np.random.Generator) -> Sc
     return np.asarray(scene * (1 - depth * np.array([0.75, 1.0, 1.15])), np.float32)
 
 
+def soft_skin(scene: Scene, rng: np.random.Generator, cover: NDArray[np.float32] | float = 1.0) -> Scene:
+    """A phone's portrait filter, or powder where the cover is, 0 to 1: softer skin, all else as it was."""
+    soft = cv2.bilateralFilter(scene, 7, rng.uniform(12, 30), rng.uniform(2, 4))
+    return np.asarray(scene + cover * rng.uniform(0.4, 0.9) * (soft - scene), np.float32)
+
+
 def _powdered(scene: Scene, landmarks: Landmarks, rng: np.random.Generator) -> Scene:
-    """Finer skin and a little less shine; pores and wrinkles stay to be seen."""
+    """Finer skin, on the face alone; pores and wrinkles stay to be seen."""
     face = cv2.GaussianBlur(polygon(face_outline(landmarks, rng))[..., 0], (0, 0), 5)[..., None]
-    soft = cv2.bilateralFilter(scene, 7, rng.uniform(10, 28), rng.uniform(2, 4))
-    return np.asarray(scene + face * (soft - scene) * np.float32(rng.uniform(0.3, 0.8)), np.float32)
+    return soft_skin(scene, rng, np.asarray(face, np.float32))
 
 
 def _lipstick(scene: Scene, landmarks: Landmarks, rng: np.random.Generator) -> Scene:

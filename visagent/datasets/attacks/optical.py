@@ -6,12 +6,11 @@ without any visible clue is drawn again, a few times: a label nobody could see t
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
 
 from visagent.datasets.attacks.composing import bounds
 from visagent.datasets.attacks.cutouts import paper_glasses, paper_mask, partial
-from visagent.datasets.attacks.everyday import everyday_make_up, freckles
+from visagent.datasets.attacks.everyday import everyday_make_up, freckles, soft_skin
 from visagent.datasets.attacks.masks import fake_head, flexible_mask, rigid_mask
 from visagent.datasets.attacks.presentation import Landmarks, Presentation
 from visagent.datasets.attacks.skin import make_up, tattoo
@@ -51,7 +50,7 @@ def present_live(scene: Scene, landmarks: Landmarks, behind: Scene, rng: np.rand
     if drawn[8] < 0.1:
         scene = freckles(scene, landmarks, rng)
     if drawn[0] < 0.15:
-        scene = _beautified(scene, rng)
+        scene = soft_skin(scene, rng)
     if drawn[1] < 0.25:
         scene = add_natural_edge(scene, behind, rng)
     if drawn[2] < 0.5:
@@ -149,12 +148,6 @@ def _held(scene: Scene, behind: Scene, rng: np.random.Generator, clues: set[str]
             scene = add_fingers(scene, rng)
             clues.add("a hand that holds it")
     return scene
-
-
-def _beautified(scene: Scene, rng: np.random.Generator) -> Scene:
-    """A phone's portrait filter: softer skin, all else as it was."""
-    soft = cv2.bilateralFilter(scene, 7, rng.uniform(12, 30), rng.uniform(2, 4))
-    return np.asarray(scene + rng.uniform(0.4, 0.9) * (soft - scene), np.float32)
 
 
 def _blinds(scene: Scene, rng: np.random.Generator) -> Scene:

@@ -13,11 +13,11 @@ from visagent.errors import PictureError
 
 @dataclass(frozen=True, slots=True, eq=False)
 class WideViews:
-    """Packed wide views (`visagent.datasets.surroundings`).
+    """Wide views of many scenes.
 
     Attributes:
         views: uint8 `[N, 96, 96, 3]`.
-        kinds: Index into `ENCLOSURES`, int64 `[N]`.
+        kinds: Index into `visagent.datasets.surroundings.KINDS`, int64 `[N]`.
         masks: Share of each cell that is enclosed, float32 `[N, 12, 12]`.
         padded: Share of each view that lies outside of its picture, float32 `[N]`.
     """

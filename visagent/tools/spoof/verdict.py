@@ -48,18 +48,18 @@ def summarise(answer: Answer, chosen: ChosenFace, opinion: Opinion, words: Words
     """
     where = f"Face at {chosen.face.box} in {chosen.image_id}."
     whom = "" if chosen.count == 1 else f" ({chosen.name})"
-    held = _held("Attack score", opinion.score, opinion.threshold)
+    score, threshold = _distinct(opinion.score, opinion.threshold)
+    held = f"Attack score {score}, threshold {threshold} (higher means attack)."
     border = _border(enclosure)
     if answer == "unsure" and border:
         return f"Unsure{whom}: {border} In the face itself nobody sees an attack. {held} {where}"
     if answer == "unsure":
         own, said = ("spoof", "live") if opinion.is_spoof else ("live", "spoof")
-        score, threshold = distinct(opinion.score, opinion.threshold)
         return (f"Unsure{whom}: the specialist says {own} (attack score {score}, threshold {threshold}), the language "
                 f"model says {said}. {where}")
     reasons = words.reasons if words.verdict else ""
     if answer == "live":
-        return " ".join(filter(None, (f"Live{whom}.", reasons, f"{held[:-1]} (higher means attack).", where)))
+        return " ".join(filter(None, (f"Live{whom}.", reasons, held, where)))
     if areas:
         where = f"Attacked area {areas[0].box} in {chosen.image_id}."
     if border and not opinion.is_spoof and words.verdict != "spoof":
@@ -69,10 +69,10 @@ def summarise(answer: Answer, chosen: ChosenFace, opinion: Opinion, words: Words
     if not reasons and opinion.is_spoof and opinion.clues:
         reasons = f"The specialist sees {_listed(list(opinion.clues)[:3])}."
     return " ".join(filter(None, (f"Spoof{whom}: {_types(opinion, words, enclosure)}.", border, reasons,
-                                  f"{held[:-1]} (higher means attack).", where)))
+                                  held, where)))
 
 
-def distinct(value: float, other: float) -> tuple[str, str]:
+def _distinct(value: float, other: float) -> tuple[str, str]:
     """Both with as many decimals, from two on, as show which one is the bigger."""
     for decimals in range(2, 7):
         texts = f"{value:.{decimals}f}", f"{other:.{decimals}f}"
@@ -81,21 +81,16 @@ def distinct(value: float, other: float) -> tuple[str, str]:
     return texts
 
 
-def _held(name: str, value: float, threshold: float) -> str:
-    texts = distinct(value, threshold)
-    return f"{name} {texts[0]}, threshold {texts[1]}."
-
-
 def _border(enclosure: Enclosure | None) -> str:
     """The sentence on the border around the face; empty if there is none."""
     if enclosure is None or enclosure.border == "none":
         return ""
-    score, threshold = distinct(enclosure.score, enclosure.threshold)
+    score, threshold = _distinct(enclosure.score, enclosure.threshold)
     if enclosure.border == "certain":
         return (f"The border of a {enclosure.carrier} encloses the face (border score {score}, threshold "
                 f"{threshold}).")
     return (f"The border of a {enclosure.carrier} may enclose the face (border score {score}, suspicious from "
-            f"{threshold}, certain from {distinct(enclosure.certain, enclosure.score)[0]}).")
+            f"{threshold}, certain from {_distinct(enclosure.certain, enclosure.score)[0]}).")
 
 
 def _types(opinion: Opinion, words: Words, enclosure: Enclosure | None) -> str:
