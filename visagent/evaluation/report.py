@@ -74,11 +74,12 @@ def run(plan: Plan) -> tuple[list[Result], dict[str, str]]:
         specialist = open_specialist(plan.specialist)
     except VisagentError as error:
         missing["The specialist's numbers"] = str(error)
+    wide = [] if plan.surroundings is None else [(split, plan.surroundings) for split in _tests(plan.surroundings)]
     parts: Mapping[str, Callable[[], Result]] = {
         **{f"Live or spoof, {split}": partial(_spoof, split, plan, engine, specialist)
            for split in _tests(plan.views)},
-        **{f"A border around the face, {split}": partial(_surroundings, split, plan.surroundings, plan.seed)
-           for split in (_tests(plan.surroundings) if plan.surroundings else [])},
+        **{f"A border around the face, {split}": partial(_surroundings, split, folder, plan.seed)
+           for split, folder in wide},
         "Live faces called a spoof": lambda: _everyday(plan, engine, specialist),
         "Shortcuts": lambda: _shortcuts(plan),
         "Expression shown": lambda: _expression(plan, engine),
