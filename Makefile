@@ -54,5 +54,5 @@ $(VENV)/ready: pyproject.toml constraints.txt | $(BIN)/python
 
 $(VENV)/ready-dev: $(VENV)/ready
 	@echo "Installing what its tests need into $(VENV)"
-	@$(PIP) install -c constraints.txt -e ".[adapters,dev,quantised,train]"
+	@$(PIP) install -c constraints.txt -e ".[adapters,analysis,dev,onnx,postgresql,quantised,train]"
 	@touch $@

@@ -26,16 +26,19 @@ MAY_IMPORT = {
     "settings": {"errors"},
     "media": {"errors"},
     "weights": {"errors", "settings"},
+    "audit": {"errors"},
     "vision": BASE,
-    "tools": BASE | {"vision"},
+    "gallery": BASE | {"vision", "audit"},  # what is stored of people; knows embeddings, no pictures
+    "tools": BASE | {"vision", "gallery"},
     "agent": BASE | {"vision", "tools"},
     "datasets": BASE | {"vision"},
     "finetune": BASE | {"vision", "tools", "agent", "datasets", "evaluation"},  # a recipe measures what it made
     "evaluation": BASE | {"vision", "tools", "agent", "datasets"},
-    **dict.fromkeys(SURFACES, BASE | SURFACES | {"vision", "tools", "agent", "datasets", "finetune", "evaluation"}),
+    **dict.fromkeys(SURFACES, BASE | SURFACES | {"vision", "gallery", "tools", "agent", "datasets", "finetune",
+                                                 "evaluation"}),
 }
-HEAVY = ("bitsandbytes", "cv2", "dlib", "langchain", "langchain_core", "langgraph", "peft", "scipy", "skimage",
-         "torch", "transformers")
+HEAVY = ("alembic", "bitsandbytes", "cryptography", "cv2", "dlib", "langchain", "langchain_core", "langgraph",
+         "pandas", "peft", "scipy", "skimage", "sqlalchemy", "statsmodels", "torch", "transformers")
 CODE_RUNNING_CALLS = {"eval", "exec", "torch.load", "yaml.load"}
 CODE_RUNNING = {"cloudpickle", "dill", "joblib", "marshal", "pickle", "shelve"}
 
@@ -115,8 +118,8 @@ def test_nobody_names_this_workplace() -> None:
 
 
 def test_the_public_names_are_there() -> None:
-    assert set(visagent.__all__) == {"Agent", "Answer", "Finding", "Settings", "__version__", "expression", "faces",
-                                     "load_picture", "spoof", "verify"}
+    assert set(visagent.__all__) == {"Agent", "Answer", "Finding", "Settings", "__version__", "enrol", "expression",
+                                     "faces", "forget", "identify", "load_picture", "people", "spoof", "verify"}
     for name in visagent.__all__:
         assert getattr(visagent, name) is not None
     assert dir(visagent) == sorted(visagent.__all__)

@@ -343,10 +343,14 @@ def test_chat_json_has_answers_only_on_stdout(pictures: Path, script: Callable[.
 def test_help_teaches_every_verb(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     top = run(["--help"]).stdout
+    groups = {"drift": "report", "fairness": "report"}  # their verbs measure; the tools of the name tell
     for verb in ("ask", "demo", *(tool.name for tool in TOOLS)):
         assert f"\n  {verb} " in top
         text = run([verb, "--help"]).stdout
         assert all(len(line) <= 80 for line in text.splitlines())
+        if verb in groups:
+            assert f"visagent {verb} {groups[verb]}" in text
+            continue
         if verb != "demo":
             assert f"visagent {verb} " in text.split("Options:")[1], "examples follow the options"
         for flag in ("--model", "--engine", "--adapter", "--load-in-4bit", "--server-url", "--device", "--debug"):

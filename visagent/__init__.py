@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from visagent.evidence import Finding
     from visagent.media import load_picture
     from visagent.settings import Settings
-    from visagent.verbs import expression, faces, spoof, verify
+    from visagent.verbs import enrol, expression, faces, forget, identify, people, spoof, verify
 
 __version__ = "0.1.0"
 
-__all__ = ["Agent", "Answer", "Finding", "Settings", "__version__", "expression", "faces", "load_picture", "spoof",
-           "verify"]
+__all__ = ["Agent", "Answer", "Finding", "Settings", "__version__", "enrol", "expression", "faces", "forget",
+           "identify", "load_picture", "people", "spoof", "verify"]
 
 _HOME = {
     "Agent": "visagent.agent",
@@ -33,7 +33,11 @@ _HOME = {
     "Finding": "visagent.evidence",
     "Settings": "visagent.settings",
     "expression": "visagent.verbs",
+    "enrol": "visagent.verbs",
     "faces": "visagent.verbs",
+    "forget": "visagent.verbs",
+    "identify": "visagent.verbs",
+    "people": "visagent.verbs",
     "load_picture": "visagent.media",
     "spoof": "visagent.verbs",
     "verify": "visagent.verbs",

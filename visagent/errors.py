@@ -11,6 +11,16 @@ VisagentError
 ├── UnknownPicture        an id that this session never issued
 ├── SettingsError         a setting is unknown or out of range
 ├── WeightsError          a model is missing, altered, or in a refused format
+├── CalibrationError      a threshold file, or data to make one, does not fit
+├── GalleryError          the gallery cannot be opened or changed
+│   ├── NotAGallery         the file or database is something else, or of a newer version
+│   ├── WrongKey            the master key is missing, open to others, or another one
+│   ├── ContractMismatch    embeddings of another encoder
+│   ├── TamperedGallery     a record is not what was sealed
+│   ├── UnknownPerson       nobody of this name is enrolled
+│   └── PersonExists        the name is taken
+├── AnalysisError         a table of scores or embeddings cannot be analysed
+├── AuditError            the audit trail was changed or cannot be written
 ├── EngineError           the vision-language model cannot be loaded or reached
 │   └── EngineUnavailable   the server does not answer
 └── QuestionError         the question is empty or too long
@@ -64,6 +74,46 @@ class SettingsError(VisagentError):
 
 class WeightsError(VisagentError):
     """A model's weights are missing, altered, or in a refused format."""
+
+
+class CalibrationError(VisagentError):
+    """A threshold file is damaged or of another encoder, or labelled data do not suffice to make one."""
+
+
+class GalleryError(VisagentError):
+    """The gallery cannot be opened or changed."""
+
+
+class NotAGallery(GalleryError):
+    """The file or database is no gallery of visagent, or one of a newer version."""
+
+
+class WrongKey(GalleryError):
+    """The master key is missing, readable by others, or not the one that the gallery was made with."""
+
+
+class ContractMismatch(GalleryError):
+    """The gallery holds embeddings of another encoder; embeddings of two encoders cannot be compared."""
+
+
+class TamperedGallery(GalleryError):
+    """A record is not what was sealed: it was changed, cut or moved."""
+
+
+class UnknownPerson(GalleryError):
+    """Nobody of this name is enrolled."""
+
+
+class PersonExists(GalleryError):
+    """The name is taken."""
+
+
+class AnalysisError(VisagentError):
+    """A table of scores or embeddings lacks columns or rows that an analysis needs."""
+
+
+class AuditError(VisagentError):
+    """The audit trail was changed, or cannot be written."""
 
 
 class EngineError(VisagentError):

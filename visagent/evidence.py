@@ -141,6 +141,7 @@ class Finding(_Frozen):
         witnesses: Other models whose words the finding repeats or weighs.
         caveats: What the reader must know to not over-read the answer.
         reason: Why there is no answer; required when there is none.
+        parts: One finding per face, where several faces of a picture were judged each on its own.
     """
 
     tool: str
@@ -155,6 +156,7 @@ class Finding(_Frozen):
     witnesses: tuple[ModelIdentity, ...] = ()
     caveats: tuple[str, ...] = ()
     reason: str | None = None
+    parts: tuple[Finding, ...] = ()
 
     @model_validator(mode="after")
     def _state_is_consistent(self) -> Finding:
@@ -167,6 +169,10 @@ class Finding(_Frozen):
     def to_json(self) -> str:
         """The finding as one line of JSON."""
         return self.model_dump_json()
+
+    def with_parts(self) -> tuple[Finding, ...]:
+        """The finding itself and its parts, all that it says."""
+        return (self, *(inner for part in self.parts for inner in part.with_parts()))
 
 
 def abstain(tool: str, reason: str, *, images: tuple[str, ...] = (), regions: tuple[Region, ...] = (),

@@ -48,6 +48,16 @@ class Settings(BaseSettings):
         max_pictures: Pictures in one session.
         timeout_seconds: Longest wait for one answer of a model server.
         offline: Never ask a model hub.
+        encoder: ONNX file of an ArcFace-type network that compares faces; dlib's network if None.
+        fairness_module: Folder of a module from `visagent fairness train`, applied after the encoder.
+        calibration: Threshold file of that encoder, from `visagent calibrate`; the shipped one if None.
+        gallery: Where people are enrolled: a folder, or `postgresql://user@host/name`; the user's data folder if None.
+        collection: Which set of people of the gallery.
+        retention_days: People are forgotten after as many days; None leaves what the collection has.
+        keep_scores: Keep the mated scores that identification sees (no pictures), for `visagent drift`.
+        wanted_fmr: False-match rate at which two faces are called the same.
+        wanted_fpir: Share of searches for a stranger that may name somebody; the threshold follows from it and from
+            the gallery's size.
     """
 
     model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, env_ignore_empty=True, frozen=True, extra="forbid")
@@ -64,6 +74,15 @@ class Settings(BaseSettings):
     max_pictures: Annotated[int, Field(ge=1, le=256)] = 16
     timeout_seconds: Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)] = 120.0
     offline: bool = False
+    encoder: Path | None = None
+    fairness_module: Path | None = None
+    calibration: Path | None = None
+    gallery: str | None = None
+    collection: Annotated[str, Field(min_length=1, max_length=64)] = "default"
+    retention_days: Annotated[int | None, Field(ge=1, le=36_500)] = None
+    keep_scores: bool = True
+    wanted_fmr: Annotated[float, Field(gt=0, le=0.1)] = 1e-3
+    wanted_fpir: Annotated[float, Field(gt=0, le=0.1)] = 1e-2
 
     @field_validator("server_url")
     @classmethod

@@ -38,7 +38,7 @@ class Verb(Protocol):
     """A tool as a function: pictures in, a `Finding` out."""
 
     def __call__(self, *pictures: PictureSource, settings: Settings | None = None, models: Models | None = None,
-                 arguments: Mapping[str, object] | None = None) -> Finding:
+                 arguments: Mapping[str, object] | None = None, **fields: object) -> Finding:
         """Run the tool.
 
         Args:
@@ -46,6 +46,8 @@ class Verb(Protocol):
             settings: Which model to look through and where; read from the environment and the user's file if None.
             models: Loaded models to share between calls; opened for this call alone if None.
             arguments: Further fields of the tool's input, by name.
+            fields: The same as keywords: `identify("a.jpg", require_live=False)`. What the tool's input does not
+                know is a finding that says so.
 
         Raises:
             PictureError: A picture cannot be read. What happens to a face is a finding, never an exception.
@@ -189,17 +191,17 @@ def verb(tool: AnyTool) -> Verb:
     fields = picture_fields(tool.input_model)
 
     def run(*pictures: PictureSource, settings: Settings | None = None, models: Models | None = None,
-            arguments: Mapping[str, object] | None = None) -> Finding:
+            arguments: Mapping[str, object] | None = None, **further: object) -> Finding:
         few = len(pictures) < len(fields.single) + (fields.several is not None)
         if few or (fields.several is None and len(pictures) > len(fields.single)):
-            wanted = f"at least {len(fields.single) + 1}" if fields.several else str(len(fields.single))
+            wanted = f"at least {len(fields.single) + 1}" if fields.several else str(len(fields.single) or "no")
             raise TypeError(f"{tool.name} looks at {wanted} {_pictures(len(fields.single))}; {len(pictures)} given")
         chosen = load_settings() if settings is None else settings
         store = PictureStore(max_pictures=max(len(pictures), 1))
         ids = [store.add(source if isinstance(source, Picture) else load_picture(source)) for source in pictures]
         context = ToolContext(pictures=store, models=open_models(chosen) if models is None else models,
                               settings=chosen)
-        return tool.call({**(arguments or {}), **fields.fill(ids)}, context)
+        return tool.call({**(arguments or {}), **further, **fields.fill(ids)}, context)
 
     run.__name__ = run.__qualname__ = tool.name
     run.__doc__ = tool.description

@@ -25,7 +25,8 @@ from .routing_score import (
     wilson_interval,
 )
 
-ARGUMENTS = {"spoof": {"image"}, "expression": {"image"}, "faces": {"image"}, "verify": {"image_a", "image_b"}}
+ARGUMENTS = {"spoof": {"image"}, "expression": {"image"}, "faces": {"image"}, "verify": {"image_a", "image_b"},
+             "identify": {"image"}}
 STYLES = {"plain", "terse", "misspelt", "polite", "chatty"}
 RECORDS = load_questions()
 DEVELOPMENT = load_questions(DEVELOPMENT_QUESTIONS)

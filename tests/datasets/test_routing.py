@@ -26,7 +26,10 @@ from visagent.datasets.routing import (
 )
 from visagent.datasets.summaries import sample_summary
 
-ARGUMENTS = {"spoof": {"image"}, "expression": {"image"}, "faces": {"image"}, "verify": {"image_a", "image_b"}}
+ARGUMENTS = {"spoof": {"image"}, "expression": {"image"}, "faces": {"image"}, "verify": {"image_a", "image_b"},
+             "identify": {"image"}, "enrol": {"images", "person"}, "people": set(), "forget": {"person"},
+             "drift": set(), "fairness": set()}
+MAY_NAME = ("identify", "people")
 
 
 def _examples(count: int, seed: int = 1) -> list[RoutingExample]:
@@ -40,7 +43,12 @@ def test_calls_are_valid_and_name_pictures_that_are_there() -> None:
             continue
         assert 1 <= len(example.target) <= 4
         for call in example.target:
-            assert set(call.arguments) == ARGUMENTS[call.name]
+            may = {"person"} if call.name in MAY_NAME else set()
+            assert ARGUMENTS[call.name] <= set(call.arguments) <= ARGUMENTS[call.name] | may
+            if call.person is not None:
+                said = " ".join(part["text"] for message in example.messages if message["role"] == "user"
+                                for part in message["content"] if part["type"] == "text")  # type: ignore[union-attr]
+                assert call.person in said, "a name is typed without slips, to be copied"
             for image in call.images():
                 assert 1 <= int(image.removeprefix("image_")) <= example.pictures
             if call.name == "verify":
@@ -88,10 +96,12 @@ def test_the_mix_has_its_documented_shares() -> None:
     for kind, share in MIX.items():
         assert kinds[kind] / len(examples) == pytest.approx(share, abs=0.03)
     tools = Counter(e.target[0].name for e in examples if not isinstance(e.target, str))
-    assert min(tools[name] for name in ARGUMENTS) > 0.1 * sum(tools.values())
+    often = ("spoof", "expression", "verify", "faces", "identify")
+    assert min(tools[name] for name in often) > 0.1 * sum(tools.values())
+    assert min(tools[name] for name in ARGUMENTS) > 0.015 * sum(tools.values())
     pictures = {kind: [e.pictures for e in examples if e.kind == kind] for kind in ("tool", "off_topic")}
     assert set(pictures["off_topic"]) >= {0, 1, 2, 3, 4}
-    assert set(pictures["tool"]) == {1, 2, 3, 4}
+    assert set(pictures["tool"]) == {0, 1, 2, 3, 4}  # forgetting somebody needs no picture
 
 
 def test_final_answers_repeat_the_summaries_word_by_word() -> None:
@@ -173,7 +183,7 @@ def test_a_family_begins_alike_and_ends_in_questions_of_its_own() -> None:
     assert talked > 10
 
 
-@pytest.mark.parametrize(("one", "other"), list(permutations(sorted(ARGUMENTS), 2)))
+@pytest.mark.parametrize(("one", "other"), list(permutations(("spoof", "expression", "verify", "faces"), 2)))
 def test_two_matters_are_called_for_in_the_order_of_their_mention(one: str, other: str) -> None:
     """Every wording says both; `verify` has its own pair, the other tool every picture."""
     rng = Random(3)
@@ -193,5 +203,5 @@ def test_a_question_about_each_calls_for_every_picture(tool: str) -> None:
         example.question for example in (routing_example(rng) for _ in range(12000))
         if not isinstance(example.target, str) and example.pictures > 2 and len(example.messages) == 1
         and {call.name for call in example.target} == {tool} and len(example.target) == example.pictures)
-    assert len(written) > 50
+    assert len(written) > 25
     assert not any("{" in question for question in written)

@@ -45,8 +45,14 @@ def test_calls_name_pictures_that_are_there() -> None:
     needing = [question for need in (*TOOL_NAMES, "two_intents", "follow_up") for question in asked[need]]
     for question in (question for question in (*needing, *earlier) if not question.answer):
         assert 1 <= len(question.calls) <= 4 and len(set(question.calls)) == len(question.calls)
-        for tool, pictures in question.calls:
-            assert len(set(pictures)) == len(pictures) == (2 if tool == "verify" else 1)
+        for tool, pictures, named in question.calls:
+            if tool == "enrol":
+                assert pictures and named
+            elif tool in ("people", "forget", "drift", "fairness"):
+                assert not pictures and named in {"forget": (True,), "people": (True, False)}.get(tool, (False,))
+            else:
+                assert len(set(pictures)) == len(pictures) == (2 if tool == "verify" else 1)
+            assert not named or "{name}" in question.text
             assert all(1 <= number <= question.pictures for number in pictures)
     assert all(question.pictures <= 1 for question in asked["need_picture"])
 
@@ -84,8 +90,8 @@ def test_conversations_open_with_them() -> None:
         if isinstance(example.target, str):
             assert not question.calls and example.target in (CANNOT, NOT_OFFERED, NEED_PICTURE, NEED_TWO)
         else:
-            asked = tuple((call.name, tuple(int(i.removeprefix("image_")) for i in call.images()))
-                          for call in example.target)
+            asked = tuple((call.name, tuple(int(i.removeprefix("image_")) for i in call.images()),
+                           call.person is not None) for call in example.target)
             assert asked == question.calls
         found[example.kind] += 1
     assert set(found) == {"tool", "two_intents", "off_topic", "capabilities", "not_offered", "need_picture"}
@@ -106,7 +112,7 @@ def test_follow_ups_lean_on_the_turn_they_were_written_for() -> None:
         found += 1
         assert example.pictures == question.pictures and question.earlier
         called = [message for message in example.messages if message["role"] == "tool"]
-        assert [message["name"] for message in called] == [name for name, _ in question.earlier.calls]
+        assert [message["name"] for message in called] == [name for name, _, _ in question.earlier.calls]
         if not isinstance(example.target, str):
-            assert [call.name for call in example.target] == [name for name, _ in question.calls]
+            assert [call.name for call in example.target] == [name for name, _, _ in question.calls]
     assert found > 15

@@ -17,6 +17,7 @@ import torch
 from langchain_core.messages import AIMessage
 
 from visagent.agent import Agent
+from visagent.agent.approval import Refused
 from visagent.agent.engines import open_engine
 from visagent.agent.engines.local import LocalEngine
 from visagent.agent.engines.scripted import ScriptedEngine
@@ -244,14 +245,15 @@ def test_the_router_gets_what_the_agent_gives_the_model(specialists: Models) -> 
     """Question by question: the runner builds the very messages that reach an engine inside the agent."""
     engine = ScriptedEngine(script=["I answer questions about faces in pictures."], view="face")
     portrait = routing.portraits().get("image_1")
-    Agent(Settings(), engine=engine, models=specialists, tools=TOOLS).ask("Is it live?", [portrait, portrait])
+    agent = Agent(Settings(), engine=engine, models=specialists, tools=TOOLS, approve=lambda _: Refused())
+    agent.ask("Is it live?", [portrait, portrait])
     store = PictureStore()
     store.add(portrait)
     store.add(portrait)
     record = {"question": "Is it live?", "pictures": 2, "history": []}
     built = routing.conversation_of(record, engine, Views("face", store, specialists))
     assert [(m.type, m.content) for m in engine.inputs[0]] == [(m.type, m.content) for m in built]
-    assert engine.tools_seen[0] == tuple(tool.name for tool in TOOLS if not tool.writes)
+    assert engine.tools_seen[0] == tuple(tool.name for tool in TOOLS)
 
 
 def test_earlier_turns_are_calls_with_their_results(specialists: Models) -> None:

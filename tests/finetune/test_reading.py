@@ -31,7 +31,7 @@ def test_the_same_seed_draws_the_same_questions(tokenizer: PreTrainedTokenizerFa
     ids, needs = once.draw(16, np.random.default_rng(0))
     same_ids, same_needs = again.draw(16, np.random.default_rng(0))
     assert torch.equal(ids, same_ids) and torch.equal(needs, same_needs)
-    assert ids.shape[0] == 16 and needs.shape == (16, 8)
+    assert ids.shape[0] == 16 and needs.shape == (16, len(NEEDS))
     assert (ids >= 0).any(1).all()
 
 

@@ -67,8 +67,9 @@ def through(scene: PictureStore, specialists: Models) -> Callable[..., ToolConte
     """`through(witness)`: the scene with that vision-language model, or none; the face detector is loaded once."""
     def make(model: Witness | None = None) -> ToolContext:
         class Shared(Models):
-            def get(self, load: Any) -> Any:
-                return specialists.get(load) if load is load_face_detector else super().get(load)
+            def get(self, load: Any, *arguments: Any) -> Any:
+                shared = load is load_face_detector
+                return specialists.get(load, *arguments) if shared else super().get(load, *arguments)
 
         return ToolContext(pictures=scene, models=Shared(None if model is None else lambda: model),
                            settings=Settings())

@@ -1,24 +1,32 @@
-"""The tool `verify`: same, different, unsure; abstains like every tool; its numbers come from the calibration."""
+"""The tool `verify` with the real encoder, and what its calibration says."""
 
 from __future__ import annotations
 
 import csv
+import math
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from visagent.evaluation.verify_calibration import Comparisons, calibrate, distance_at_fmr, distance_at_fnmr, rate
+from visagent.errors import CalibrationError
 from visagent.evidence import State
 from visagent.media import PictureStore, load_picture, picture_from_array
 from visagent.settings import Settings
 from visagent.tools.contract import ToolContext
 from visagent.tools.models import Models
+from visagent.tools.recognition.calibration import Calibration, open_calibration
 from visagent.tools.verify import tool as verify_tool
-from visagent.tools.verify.calibration import load_calibration
 from visagent.tools.verify.tool import VERIFY
 from visagent.vision.crop import resize
-from visagent.weights import DLIB_MODELS
+from visagent.vision.dlib_encoder import DlibEncoder
+
+
+@pytest.fixture(scope="module")
+def calibration() -> Calibration:
+    return open_calibration(DlibEncoder().contract, None)
 
 
 @pytest.fixture(scope="module")
@@ -41,13 +49,13 @@ def test_one_person_in_two_pictures_is_the_same(context: ToolContext) -> None:
     assert {region.image for region in finding.regions} == {"image_1", "image_2"}
     assert not any("same picture" in caveat for caveat in finding.caveats)
     swapped = VERIFY.call({"image_a": "image_2", "image_b": "image_1"}, context)
-    assert swapped.scores[0].value == score.value
+    assert swapped.scores[0].value == pytest.approx(score.value, abs=1e-6)
 
 
 def test_the_same_picture_twice_is_said(context: ToolContext) -> None:
     finding = VERIFY.call({"image_a": "image_1", "image_b": "image_1"}, context)
     assert finding.answer == "same"
-    assert finding.scores[0].value == 0
+    assert finding.scores[0].value == pytest.approx(1, abs=1e-6)
     assert finding.images == ("image_1",)
     assert any("same face of the same picture" in caveat for caveat in finding.caveats)
 
@@ -66,40 +74,81 @@ def test_it_abstains_where_the_face_is_not_clear(context: ToolContext, image: st
     assert finding.images == ("image_1", image)
 
 
-@pytest.mark.parametrize(("side", "answer"), [(-0.001, "same"), (0.001, "unsure"), (0.2, "different")])
-def test_the_band_decides(context: ToolContext, monkeypatch: pytest.MonkeyPatch, side: float, answer: str) -> None:
-    calibration = load_calibration()
-    monkeypatch.setattr(verify_tool, "descriptor_distance", lambda one, other: calibration.same_up_to + side)
-    finding = VERIFY.call({"image_a": "image_1", "image_b": "image_2"}, context)
-    assert finding.answer == answer
-    assert f"{calibration.same_up_to + side:.3f}" in finding.summary
+def test_the_band_decides(context: ToolContext, calibration: Calibration, monkeypatch: pytest.MonkeyPatch) -> None:
+    same, different = calibration.at_fmr(1e-3).value, calibration.different_below
+    assert different < same
+    for similarity, answer in ((same, "same"), (same - 1e-4, "unsure"), (different, "unsure"),
+                               (different - 1e-4, "different")):
+        monkeypatch.setattr(verify_tool, "similarity_of", lambda one, other, value=similarity: value)
+        finding = VERIFY.call({"image_a": "image_1", "image_b": "image_2"}, context)
+        assert finding.answer == answer
+        assert f"{similarity:.3f}" in finding.summary
 
 
-def test_the_calibration_is_of_the_model_in_use_and_holds_what_it_promises() -> None:
-    calibration = load_calibration()
-    assert DLIB_MODELS[f"{calibration.model}.dat"].sha256.startswith(calibration.model_digest)
-    assert calibration.test.fmr.rate < 3 * calibration.target_fmr
-    assert calibration.test.fnmr.rate < 0.05
-    assert calibration.test.different_people_called_same.rate < 0.005
+def test_a_stricter_rate_asks_for_more(context: ToolContext) -> None:
+    loose, strict = (VERIFY.call({"image_a": "image_1", "image_b": "image_2"},
+                                 ToolContext(context.pictures, context.models, Settings(wanted_fmr=rate))).scores[0]
+                     for rate in (1e-2, 1e-4))
+    assert loose.threshold is not None and strict.threshold is not None and loose.threshold < strict.threshold
 
 
-# How the calibration chooses
+# The shipped calibration
 
-def test_distances_are_chosen_at_their_error_rates() -> None:
-    draw = np.random.default_rng(0)
-    people, strangers = draw.normal(0.4, 0.05, 4000), draw.normal(0.8, 0.08, 40000)
-    assert (strangers <= distance_at_fmr(strangers, 0.01)).mean() == pytest.approx(0.01, abs=1e-4)
-    assert (people > distance_at_fnmr(people, 0.01)).mean() == pytest.approx(0.01, abs=1e-3)
-    ties = np.array([0.5] * 10 + [0.9] * 90)
-    assert (ties <= distance_at_fmr(ties, 0.05)).mean() == 0
-    result = calibrate(Comparisons(people, strangers), Comparisons(people, strangers))
-    assert float(str(result["same_up_to"])) <= float(str(result["threshold"])) <= float(str(result["different_over"]))
+def test_the_calibration_holds_what_it_promises(calibration: Calibration) -> None:
+    assert [point.target_fmr for point in calibration.points] == [1e-2, 1e-3, 1e-4, 1e-5]
+    for point in calibration.points:
+        assert point.low <= point.threshold <= point.high
+        assert point.fmr.low <= 2 * point.target_fmr and point.fmr.rate < 2 * point.target_fmr
+        assert point.fnmr.low <= point.fnmr.rate <= point.fnmr.high
+    assert calibration.points[0].fnmr.rate < 0.05
+    assert calibration.failure_to_enrol.rate < 0.015
+    assert calibration.wrongly_different.rate < 0.03
+    assert calibration.command.startswith("visagent calibrate")
+    assert {group.group for group in calibration.groups} == {"female", "male"}
 
 
-def test_the_wilson_interval_is_that_of_the_textbook() -> None:
-    result = rate(10, 100)
-    assert (result["low"], result["high"]) == pytest.approx((0.0552, 0.1744), abs=1e-4)
-    assert rate(0, 100)["low"] == 0
+@given(st.floats(1e-9, 0.15), st.floats(1e-9, 0.15))
+def test_smaller_rates_have_higher_thresholds_up_to_one(one: float, other: float) -> None:
+    calibration = open_calibration(DlibEncoder().contract, None)
+    low, high = sorted((one, other))
+    assert calibration.at_fmr(high).value <= calibration.at_fmr(low).value + 1e-9 < 1
+    assert calibration.at_fmr(low).extrapolated == (low < calibration.curve[-1][0])
+
+
+def test_the_curve_meets_the_points_and_the_tail(calibration: Calibration) -> None:
+    for point in calibration.points:
+        assert calibration.at_fmr(point.target_fmr).value == pytest.approx(point.threshold, abs=2e-3)
+    end = calibration.curve[-1][0]
+    assert calibration.at_fmr(end * 0.999).value == pytest.approx(calibration.at_fmr(end).value, abs=4e-3)
+
+
+@pytest.mark.parametrize("templates", [1, 10, 1000, 10**6])
+def test_the_threshold_of_a_search_is_that_of_its_fpir(calibration: Calibration, templates: int) -> None:
+    """FPIR = 1 - (1 - FMR)^N: put in, and taken out again."""
+    threshold = calibration.for_search(templates, 0.01)
+    assert 1 - (1 - threshold.fmr) ** templates == pytest.approx(0.01, rel=1e-6)
+    assert threshold.value >= calibration.for_search(max(1, templates // 10), 0.01).value
+    assert threshold.extrapolated == (templates > 1000)
+    assert math.isclose(calibration.for_search(1, 1e-3).value, calibration.at_fmr(1e-3).value)
+
+
+def test_a_calibration_of_another_encoder_or_none_is_refused(tmp_path: Path, calibration: Calibration) -> None:
+    other = calibration.contract.model_copy(update={"model": "another"})
+    with pytest.raises(CalibrationError, match="calibration is of dlib"):
+        open_calibration(other, None)
+    file = tmp_path / "mine.json"
+    file.write_text(calibration.model_dump_json())
+    assert open_calibration(calibration.contract, file) == calibration
+    with pytest.raises(CalibrationError, match="another"):
+        open_calibration(other, file)
+    for content in ("", "{}", calibration.model_dump_json().replace('"curve":[[', '"curve":[[0.0,0.0],[', 1)):
+        file.write_text(content)
+        with pytest.raises(CalibrationError, match="damaged"):
+            open_calibration(calibration.contract, file)
+    with pytest.raises(CalibrationError, match="between 0 and 1"):
+        calibration.at_fmr(0)
+    with pytest.raises(CalibrationError, match="no operating point"):
+        calibration.point(0.5)
 
 
 # Real photographs, where they are there

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from visagent.tools.models import Models
 from visagent.vision.align import ARCFACE_112, DLIB_150, ChipTemplate, align_face, similarity
 from visagent.vision.crop import resize
-from visagent.vision.descriptor import describe, descriptor_distance, load_descriptor_network
 from visagent.vision.detect import detect_faces, load_face_detector
+from visagent.vision.encoder import embed_faces, open_encoder, similarity_of
 
 
 @given(angle=st.floats(-3, 3), scale=st.floats(0.1, 10), dx=st.floats(-100, 100), dy=st.floats(-100, 100))
@@ -45,12 +45,12 @@ def test_the_chip_has_the_eyes_at_the_templates_place(astronaut: np.ndarray, spe
     assert np.abs(points - np.array(template.points)).mean() < 0.05 * template.size
 
 
-def test_a_descriptor_survives_a_resize_and_a_mirror(astronaut: np.ndarray, specialists: Models) -> None:
-    detector, network = specialists.get(load_face_detector), specialists.get(load_descriptor_network)
+def test_an_embedding_survives_a_resize_and_a_mirror(astronaut: np.ndarray, specialists: Models) -> None:
+    detector, encoder = specialists.get(load_face_detector), specialists.get(open_encoder)
     pictures = [astronaut, resize(astronaut, 900, 900), np.ascontiguousarray(astronaut[:, ::-1])]
-    one, larger, mirrored = (describe(rgb, detect_faces(rgb, detector)[0], network) for rgb in pictures)
+    one, larger, mirrored = (embed_faces(rgb, detect_faces(rgb, detector)[:1], encoder)[0] for rgb in pictures)
     assert one.shape == (128,)
     assert one.dtype == np.float32
-    assert descriptor_distance(one, one) == 0
-    assert descriptor_distance(one, larger) < 0.3
-    assert descriptor_distance(one, mirrored) < 0.3
+    assert similarity_of(one, one) == pytest.approx(1)
+    assert similarity_of(one, larger) > 0.97
+    assert similarity_of(one, mirrored) > 0.97

@@ -12,8 +12,8 @@ import pytest
 from visagent.media import load_picture
 from visagent.tools.models import Models
 from visagent.vision.crop import resize, take_view
-from visagent.vision.descriptor import describe, descriptor_distance, load_descriptor_network
 from visagent.vision.detect import detect_faces, load_face_detector
+from visagent.vision.encoder import embed_faces, open_encoder, similarity_of
 from visagent.vision.quality import measure_quality
 
 
@@ -80,9 +80,8 @@ def test_a_picture_on_its_side_gives_the_same_face_turned(astronaut: np.ndarray,
     view, turned = (take_view(rgb, one.box, size=96, turns=one.turns)
                     for rgb, one in ((photo, upright), (lying, face)))
     assert np.abs(view.rgb.astype(int) - turned.rgb).mean() < 12
-    network = specialists.get(load_descriptor_network)
-    one, other = describe(photo, upright, network), describe(lying, face, network)
-    assert descriptor_distance(one, other) < 0.2
+    encoder = specialists.get(open_encoder)
+    assert similarity_of(embed_faces(photo, [upright], encoder)[0], embed_faces(lying, [face], encoder)[0]) > 0.98
 
 
 def test_no_face_is_seen_where_there_is_none(specialists: Models) -> None:

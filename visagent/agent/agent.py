@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from visagent.agent.answer import Answer
+from visagent.agent.approval import ApprovalAsked, Approver, Refused
 from visagent.agent.conversation import Conversation, ModelText
 from visagent.agent.engines import open_engine
 from visagent.agent.engines.base import Engine
@@ -38,8 +39,9 @@ class Agent:
         settings: Which model to ask, and the limits; read from the environment and the user's file if None.
         engine: The model itself; opened by the settings on the first question if None.
         models: What tools look through; a tool looks through the engine if None.
-        tools: The tools on offer; all of `visagent.tools.TOOLS` if None. Tools that write are not offered: the agent
-            has nobody to ask.
+        tools: The tools on offer; all of `visagent.tools.TOOLS` if None.
+        approve: Asks the person about a call that changes what is stored, or tells it; called in the thread that
+            consumes the events. If None there is nobody to ask, and such tools are not offered.
 
     Attributes:
         pictures: The pictures of the conversation and what tools drew.
@@ -48,7 +50,8 @@ class Agent:
     """
 
     def __init__(self, settings: Settings | None = None, *, engine: Engine | None = None, models: Models | None = None,
-                 tools: Sequence[Tool[Any]] | None = None) -> None:
+                 tools: Sequence[Tool[Any]] | None = None, approve: Approver | None = None) -> None:
+        self._approve = approve
         self._settings = load_settings() if settings is None else settings
         self._engine = engine
         self._models = Models(self._open_engine) if models is None else models
@@ -115,7 +118,9 @@ class Agent:
                 failure: EngineError | None = None
                 try:
                     for event in turn.events():
-                        if isinstance(event, ModelText):
+                        if isinstance(event, ApprovalAsked):
+                            event.answer(Refused() if self._approve is None else self._approve(event.proposal))
+                        elif isinstance(event, ModelText):
                             yield from map(TextChunk, sentences.feed(event))
                         else:
                             if isinstance(event, ToolFinished):
@@ -141,7 +146,9 @@ class Agent:
     def _open(self) -> Conversation:
         if self._conversation is None:
             engine = self._models.get(self._open_engine)
-            offered = [tool for tool in self._tools() if not tool.writes]
+            offered = [tool for tool in self._tools() if (self._approve is not None or not tool.asks_first)
+                       and (self._given_tools is not None or engine.known_tools is None
+                            or tool.name in engine.known_tools)]
             context = ToolContext(pictures=self.pictures, models=self._models, settings=self._settings)
             self._conversation = Conversation(engine, offered, context)
         return self._conversation

@@ -16,6 +16,7 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph.message import REMOVE_ALL_MESSAGES
 from langsmith.run_helpers import tracing_context
 
+from visagent.agent.approval import ApprovalAsked
 from visagent.agent.engines.base import Engine
 from visagent.agent.events import ToolFinished, ToolStarted
 from visagent.agent.middleware import RunTools, ShowPictures
@@ -46,7 +47,7 @@ class Conversation:
 
     def __init__(self, engine: Engine, tools: Sequence[Tool[Any]], context: ToolContext) -> None:
         calls = context.settings.max_tool_calls
-        self._run_tools = RunTools(tools, context.pictures)
+        self._run_tools = RunTools(tools, context)
         self._views = Views(engine.view, context.pictures, context.models)
         around: list[AgentMiddleware[Any, Any, Any]] = [
             ModelCallLimitMiddleware(run_limit=calls + 1, exit_behavior="end"),
@@ -59,7 +60,7 @@ class Conversation:
     def turn(self, message: HumanMessage) -> Turn:
         """Begin a turn with a user's message."""
         self._run_tools.new_turn()
-        return Turn(self._graph, message)
+        return Turn(self._graph, message, self._run_tools)
 
     def history(self) -> list[BaseMessage]:
         """All messages so far, the pictures as ids."""
@@ -72,9 +73,11 @@ class Turn:
     Args:
         graph: LangChain's agent.
         message: The user's message.
+        run_tools: What runs the tools.
     """
 
-    def __init__(self, graph: Any, message: HumanMessage) -> None:
+    def __init__(self, graph: Any, message: HumanMessage, run_tools: RunTools) -> None:
+        self._run_tools = run_tools
         self._graph = graph
         self._message = message
         self._before = len(_history(graph))
@@ -88,7 +91,7 @@ class Turn:
         if not self._kept:
             self._replace([])
 
-    def events(self) -> Iterator[ModelText | ToolStarted | ToolFinished]:
+    def events(self) -> Iterator[ModelText | ToolStarted | ToolFinished | ApprovalAsked]:
         """Run the turn. Raises EngineError if the model fails."""
         context = copy_context()
         # Entered and never left: the context ends with this turn. Faces must not reach a tracing service.
@@ -102,6 +105,7 @@ class Turn:
                 elif isinstance(content[0], AIMessageChunk) and content[0].text:
                     yield ModelText(content[0].text, content[0].id or "")
         finally:
+            self._run_tools.break_off()
             context.run(stream.close)
 
     def last_words(self) -> str:

@@ -17,6 +17,7 @@ from visagent.agent.verdicts import EXCLUSIVE, Stance, canonical, clauses_of, ve
 from visagent.agent.vocabulary import COMMON_WORDS, NAME_VERBS
 from visagent.evidence import Finding
 
+NAMING_TOOLS = ("identify", "people")
 _BOX_TOLERANCE = 1.0
 _QUOTE_WORDS = 4
 _NO_FACE = re.compile(r"\b(?:no|not (?:a|any)|without (?:a|any))\s+(?:(?:visible|human|detectable)\s+)?faces?\b",
@@ -112,7 +113,7 @@ def gather(findings: Sequence[Finding]) -> Evidence:
     """Take findings apart into what an answer may repeat."""
     evidence = Evidence(pictures=len({image for finding in findings for image in finding.images}))
     texts: list[str] = []
-    for finding in findings:
+    for finding in (one for whole in findings for one in whole.with_parts()):
         own = [finding.summary, *finding.caveats, finding.reason or "", *(region.label for region in finding.regions)]
         for score in finding.scores:
             evidence.numbers.append(score.value)
@@ -127,7 +128,8 @@ def gather(findings: Sequence[Finding]) -> Evidence:
         evidence.identifiers.update(finding.images, (artifact.handle for artifact in finding.artifacts))
         if finding.answer is not None:
             own.append(finding.answer)
-            if verdict := canonical(finding.answer):
+            # The answer of a search is a name, and somebody may be called Joy.
+            if finding.tool not in NAMING_TOOLS and (verdict := canonical(finding.answer)):
                 evidence.answers.setdefault(verdict[0], set()).add(verdict[1])
         # Labels and names are no sentences: only these may speak a verdict.
         for told in (finding.summary, *finding.caveats, *(region.label for region in finding.regions)):

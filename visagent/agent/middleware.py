@@ -14,14 +14,18 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, System
 from langgraph.errors import GraphBubbleUp
 from langgraph.prebuilt.tool_node import ToolCallRequest
 from langgraph.types import Command
+from pydantic import ValidationError
 
+from visagent.agent.approval import ApprovalAsked, Decision, Refused, propose
 from visagent.agent.engines.base import MAX_ANSWER_TOKENS, Engine
 from visagent.agent.events import ToolFinished, ToolStarted
-from visagent.agent.toolkit import finding_text
+from visagent.agent.named import name_in_words
+from visagent.agent.toolkit import finding_text, input_for_model
 from visagent.agent.views import Views
+from visagent.errors import VisagentError
 from visagent.evidence import Finding, not_possible
-from visagent.media import PictureStore
-from visagent.tools.contract import Tool
+from visagent.tools.contract import Tool, ToolContext
+from visagent.tools.recognition.access import record
 
 _LOG = logging.getLogger(__name__)
 _IMAGE_ID = re.compile(r"image_[0-9]+")
@@ -77,10 +81,13 @@ class RunTools(AgentMiddleware[Any, Any, Any]):
     small models tend to repeat themselves.
     """
 
-    def __init__(self, tools: Sequence[Tool[Any]], pictures: PictureStore) -> None:
+    def __init__(self, tools: Sequence[Tool[Any]], context: ToolContext) -> None:
         super().__init__()
         self._by_name = {tool.name: tool for tool in tools}
-        self._pictures = pictures
+        self._context = context
+        self._pictures = context.pictures
+        self._waiting: ApprovalAsked | None = None
+        self._broken_off = False
         self._done: dict[str, Finding] = {}
         # Tools share the cores, so that two at once are no faster. (LangGraph's own `max_concurrency=1` cannot be
         # used: its stream takes the only worker, and the turn hangs.)
@@ -89,6 +96,13 @@ class RunTools(AgentMiddleware[Any, Any, Any]):
     def new_turn(self) -> None:
         """Forget the calls of the turn before."""
         self._done.clear()
+        self._broken_off = False
+
+    def break_off(self) -> None:
+        """The turn ends before its time: what waits for a person, or will, is refused."""
+        self._broken_off = True
+        if self._waiting is not None:
+            self._waiting.answer(Refused("the turn was broken off"))
 
     def wrap_tool_call(self, request: ToolCallRequest,
                        handler: Callable[[ToolCallRequest], ToolMessage | Command[Any]]) -> ToolMessage | Command[Any]:
@@ -102,9 +116,29 @@ class RunTools(AgentMiddleware[Any, Any, Any]):
         key = f"{call['name']} {sorted(call['args'].items(), key=str)}"
         if key in self._done:
             return _message(self._done[key], call["id"])
-        request.runtime.stream_writer(ToolStarted(call["name"], dict(call["args"])))
+        finding = self._missing(call["name"], call["args"])
+        tool = self._by_name.get(call["name"])
+        arguments = dict(call["args"])
+        if finding is None and isinstance(arguments.get("person"), str):
+            name = name_in_words(arguments["person"], request.state["messages"])
+            if name is None:
+                finding = not_possible(call["name"], "the name in the call does not stand in your words; write whom "
+                                                     "you mean.")
+            else:
+                arguments["person"] = name
+                request = request.override(tool_call={**call, "args": arguments})
+        if finding is None and tool is not None and tool.asks_first:
+            decision = self._ask(tool, arguments, request.runtime.stream_writer)
+            if isinstance(decision, Refused):
+                finding = self._refuse(tool, decision)
+            else:
+                arguments = dict(decision.arguments)
+        request.runtime.stream_writer(ToolStarted(call["name"], arguments))
         started = time.perf_counter()
-        finding = self._missing(call["name"], call["args"]) or self._run(request, handler)
+        if finding is None and tool is not None:
+            finding = self._safely(tool, lambda: tool.call(arguments, self._context)) if tool.asks_first else \
+                self._run(tool, request, handler)
+        assert finding is not None  # an unknown tool is a finding of `_missing`
         self._done[key] = finding
         request.runtime.stream_writer(ToolFinished(finding, time.perf_counter() - started))
         return _message(finding, call["id"])
@@ -124,21 +158,53 @@ class RunTools(AgentMiddleware[Any, Any, Any]):
         return not_possible(name, f"{', '.join(missing)} is missing; attached are {', '.join(known)}.",
                             images=tuple(image for image in wanted if image in known))
 
-    def _run(self, request: ToolCallRequest,
-             handler: Callable[[ToolCallRequest], ToolMessage | Command[Any]]) -> Finding:
-        tool = self._by_name[request.tool_call["name"]]
+    def _ask(self, tool: Tool[Any], arguments: dict[str, Any], write: Callable[[ApprovalAsked], None]) -> Decision:
+        """Whether the person agrees. A call that does not fit the tool is not worth a question."""
         try:
+            input_for_model(tool).model_validate(arguments)
+        except ValidationError:
+            return Refused("the request does not fit the tool")
+        asked = ApprovalAsked(propose(tool, arguments))
+        self._waiting = asked
+        if self._broken_off:
+            return Refused("the turn was broken off")
+        write(asked)
+        decision = asked.wait()
+        self._waiting = None
+        return decision
+
+    def _refuse(self, tool: Tool[Any], refusal: Refused) -> Finding:
+        """A refused call, with its receipt."""
+        if tool.left_to_person or tool.writes or tool.discloses:
+            self._safely(tool, lambda: self._receipt(tool, refusal))
+        return not_possible(tool.name, f"it was not done, since {refusal.reason}.")
+
+    def _receipt(self, tool: Tool[Any], refusal: Refused) -> Finding:
+        record(self._context, tool.name, decision="refused", reason=refusal.reason)
+        return not_possible(tool.name, refusal.reason)
+
+    def _run(self, tool: Tool[Any], request: ToolCallRequest,
+             handler: Callable[[ToolCallRequest], ToolMessage | Command[Any]]) -> Finding:
+        def handled() -> Finding:
             message = handler(request)
             if isinstance(message, ToolMessage) and isinstance(message.artifact, dict):
                 return Finding.model_validate(message.artifact)
+            return not_possible(tool.name, f"the request does not fit this tool; it takes "
+                                           f"{', '.join(tool.input_model.model_fields)}.")
+
+        return self._safely(tool, handled)
+
+    def _safely(self, tool: Tool[Any], run: Callable[[], Finding]) -> Finding:
+        try:
+            return run()
         except GraphBubbleUp:
             raise
+        except VisagentError as error:
+            return not_possible(tool.name, str(error))
         except Exception:
             # The traceback goes to the log only: a message may hold paths, and the model would repeat them.
             _LOG.exception("The tool %s failed.", tool.name)
             return not_possible(tool.name, "the tool failed; try another picture, or look into the log.")
-        return not_possible(tool.name, f"the request does not fit this tool; it takes "
-                                       f"{', '.join(tool.input_model.model_fields)}.")
 
 
 def turns_of(messages: Sequence[BaseMessage]) -> list[list[BaseMessage]]:

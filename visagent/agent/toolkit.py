@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from langchain_core.tools import BaseTool, StructuredTool
-from pydantic import BaseModel
+from pydantic import BaseModel, create_model
 
 from visagent.evidence import Finding
-from visagent.tools.contract import Tool, ToolContext
+from visagent.tools.contract import Tool, ToolContext, ToolInput
 
 
 def function_schema(name: str, description: str, input_model: type[BaseModel]) -> dict[str, Any]:
@@ -23,8 +23,19 @@ def function_schema(name: str, description: str, input_model: type[BaseModel]) -
 
 
 def tool_schema(tool: Tool[Any]) -> dict[str, Any]:
-    """The OpenAI function schema of a tool."""
-    return function_schema(tool.name, tool.description, tool.input_model)
+    """The OpenAI function schema of a tool, without what only the person may fill in."""
+    return function_schema(tool.name, tool.description, input_for_model(tool))
+
+
+def input_for_model(tool: Tool[Any]) -> type[BaseModel]:
+    """The tool's input as a model sees it: without the fields that are left to the person."""
+    if not tool.left_to_person:
+        return tool.input_model
+    kept = {name: (field.annotation, field) for name, field in tool.input_model.model_fields.items()
+            if name not in tool.left_to_person}
+    shown: type[BaseModel] = create_model(  # type: ignore[call-overload]
+        tool.input_model.__name__, __base__=ToolInput, __doc__=tool.input_model.__doc__, **kept)
+    return shown
 
 
 def finding_text(finding: Finding) -> str:
@@ -40,7 +51,7 @@ def langchain_tool(tool: Tool[Any], context: ToolContext) -> BaseTool:
         return finding_text(finding), finding.model_dump(mode="json")
 
     return StructuredTool.from_function(func=run, name=tool.name, description=tool.description,
-                                        args_schema=tool.input_model, response_format="content_and_artifact",
+                                        args_schema=input_for_model(tool), response_format="content_and_artifact",
                                         infer_schema=False)
 
 

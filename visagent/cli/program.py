@@ -9,7 +9,9 @@ import typer
 import visagent
 from visagent.cli.ask import ASK_EXAMPLES, AskCommand, ask
 from visagent.cli.finetune import finetune
+from visagent.cli.gallery import audit, gallery
 from visagent.cli.options import plain_help, takes_settings
+from visagent.cli.recognition import calibrate, drift, embed, fairness
 from visagent.cli.tools import tool_command, tool_examples
 from visagent.demo import demo
 from visagent.tools import TOOLS
@@ -24,6 +26,7 @@ Start with one of these:
   visagent ask photo.jpg "Is this a live face or a spoof? Why? Show me where."
   visagent ask a.jpg b.jpg "Is this the same person?"
   visagent faces photo.jpg
+  visagent identify photo.jpg
 
 The verbs named after a tool (spoof, expression, ...) run that tool alone, over as many pictures as you name. "ask"
 lets a vision-language model look, choose the tools and put the answer into words.
@@ -49,8 +52,18 @@ def _root(version: Annotated[bool, typer.Option("--version", callback=_print_ver
 
 
 app.command("ask", cls=AskCommand, epilog=plain_help(ASK_EXAMPLES))(takes_settings(ask))
+# The tools of these names tell what is known already; their verbs are groups that measure.
+_GROUPS = ("drift", "fairness")
 for _tool in TOOLS:
+    if _tool.name in _GROUPS:
+        continue
     app.command(_tool.name, help=_tool.description, epilog=plain_help(tool_examples(_tool)))(
         takes_settings(tool_command(_tool)))
 app.command("demo")(takes_settings(demo))
+app.add_typer(gallery, name="gallery")
+app.command("embed")(embed)
+app.command("calibrate")(calibrate)
+app.add_typer(fairness, name="fairness")
+app.add_typer(drift, name="drift")
+app.add_typer(audit, name="audit")
 app.add_typer(finetune, name="finetune")

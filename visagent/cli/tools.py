@@ -38,17 +38,20 @@ def tool_command(tool: Tool[Any]) -> Callable[..., int]:
     """
     fields = picture_fields(tool.input_model)
     options = _options(tool.input_model, fields)
+    looks = bool(fields.single) or fields.several is not None
 
-    def run(settings: Settings, pictures: list[str], as_json: bool, out: Path | None, **arguments: object) -> int:
+    def run(settings: Settings, as_json: bool, out: Path | None = None, pictures: list[str] | None = None,
+            **arguments: object) -> int:
+        pictures = pictures or []
         given = {name: value for name, value in arguments.items() if value is not None}
         return _run(tool, fields, settings, pictures, as_json, out, given)
 
     keyword = inspect.Parameter.KEYWORD_ONLY
     run.__signature__ = inspect.Signature([  # type: ignore[attr-defined]
         inspect.Parameter("settings", keyword, annotation=Settings),
-        inspect.Parameter("pictures", keyword, annotation=_Pictures),
+        *([inspect.Parameter("pictures", keyword, annotation=_Pictures)] if looks else []),
         inspect.Parameter("as_json", keyword, default=False, annotation=_Json),
-        inspect.Parameter("out", keyword, default=None, annotation=_Out),
+        *([inspect.Parameter("out", keyword, default=None, annotation=_Out)] if looks else []),
         *options,
     ])
     run.__doc__ = tool.description
@@ -58,7 +61,12 @@ def tool_command(tool: Tool[Any]) -> Callable[..., int]:
 def tool_examples(tool: Tool[Any]) -> str:
     """Examples for the verb's help, in the shape of its input."""
     fields = picture_fields(tool.input_model)
-    if fields.several is not None or len(fields.single) != 1:
+    person = " --person NAME" if "person" in tool.input_model.model_json_schema().get("required", ()) else ""
+    if not fields.single and fields.several is None:
+        lines = [f"visagent {tool.name}{person}", f"visagent {tool.name}{person} --json"]
+    elif person:
+        lines = [f'visagent {tool.name} a.jpg b.jpg{person} --purpose "..." --consent "..."']
+    elif fields.several is not None or len(fields.single) != 1:
         pictures = " ".join(f"{letter}.jpg" for letter in "abcdefgh"[:max(2, len(fields.single))])
         lines = [f"visagent {tool.name} {pictures}", f"visagent {tool.name} {pictures} --json"]
         if len(fields.single) == 2 and fields.several is None:
@@ -80,7 +88,9 @@ def _options(input_model: type[ToolInput], fields: PictureFields) -> list[inspec
         plain: Any = Literal[tuple(choices)] if choices else _PLAIN_TYPES.get(kinds[0].get("type", ""))
         if len(kinds) != 1 or plain is None or name in _BESIDE_PICTURES:
             continue
-        option = typer.Option(f"--{name.replace('_', '-')}", help=schema.get("description", ""))
+        flag = name.replace("_", "-")
+        names = [f"--{flag}/--no-{flag}"] if plain is bool and schema.get("default") is True else [f"--{flag}"]
+        option = typer.Option(*names, help=schema.get("description", ""), show_default=False)
         parameters.append(inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None,
                                             annotation=Annotated[plain | None, option]))
     return parameters
@@ -102,7 +112,8 @@ def _run(tool: Tool[Any], fields: PictureFields, settings: Settings, pictures: l
         if as_json:
             _print_json(outcome, saved)
         else:
-            title = f"{' and '.join(clean(name) for name in outcome.inputs)}: {tool.name}"
+            named = [clean(name) for name in outcome.inputs]
+            title = f"{' and '.join(named)}: {tool.name}" if named else tool.name
             show_finding(console, outcome.finding, title=title, summary=True)
             for path in saved:
                 console.print(f"  annotated picture saved: {clean(str(path))}")
@@ -111,7 +122,8 @@ def _run(tool: Tool[Any], fields: PictureFields, settings: Settings, pictures: l
 
 def _print_json(outcome: Outcome, saved: list[Path]) -> None:
     names = [printable(name) for name in outcome.inputs]
-    line = {"input": names[0] if len(names) == 1 else names, **outcome.finding.model_dump(mode="json")}
+    line = {**({"input": names[0] if len(names) == 1 else names} if names else {}),
+            **outcome.finding.model_dump(mode="json")}
     if saved:
         line["saved"] = [printable(str(path)) for path in saved]
     typer.echo(json.dumps(line, ensure_ascii=False))

@@ -12,6 +12,7 @@ from rich.status import Status
 
 from visagent.agent.answer import Answer
 from visagent.agent.events import Completed, TextChunk, ToolFinished, ToolStarted
+from visagent.cli.approving import ask_at_terminal
 from visagent.errors import EngineError
 from visagent.media import Picture
 from visagent.terminal import WordStream, open_console, show_answer, show_heading, show_pictures, show_step
@@ -30,12 +31,14 @@ class Conversation:
         console: Where the turns are shown; a quiet one shows nothing.
         names: The person's own name of each picture, by id.
         waiting: Named pictures that go with the next question.
+        spinner: A sign of life while a turn runs.
     """
 
     agent: Agent
     console: Console
     names: dict[str, str] = field(default_factory=dict)
     waiting: list[tuple[str, Picture]] = field(default_factory=list)
+    spinner: Spinner = field(default_factory=lambda: Spinner())
 
     def ask(self, question: str) -> Answer:
         """Ask about the pictures so far and those waiting, show the turn, and return its answer.
@@ -45,7 +48,7 @@ class Conversation:
         """
         words = WordStream(self.console)
         started: Mapping[str, object] = {}
-        spinner = Spinner()
+        spinner = self.spinner
         spinner.start("Loading the model")
         try:
             for event in self.agent.stream(question, [picture for _, picture in self.waiting]):
@@ -112,4 +115,6 @@ def open_conversation(settings: Settings, *, as_json: bool = False) -> Conversat
     """A conversation with a new agent; its model is opened by the first question."""
     from visagent.agent import Agent
 
-    return Conversation(Agent(settings), Console(quiet=True) if as_json else open_console())
+    spinner = Spinner()
+    agent = Agent(settings, approve=ask_at_terminal(spinner.stop))
+    return Conversation(agent, Console(quiet=True) if as_json else open_console(), spinner=spinner)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from random import Random
 from typing import Final
@@ -11,7 +12,10 @@ from visagent.datasets.summaries import sample_summary
 
 Message = dict[str, object]
 
-TOOL_NAMES: Final = ("spoof", "expression", "verify", "faces")
+TOOL_NAMES: Final = ("spoof", "expression", "verify", "faces", "identify", "enrol", "people", "forget", "drift",
+                     "fairness")
+ASKING_TOOLS: Final = ("enrol", "people", "forget")
+"""Those that are on offer only where somebody can be asked first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,11 +23,18 @@ class ToolCall:
     """One call: a tool and its arguments, pictures by id."""
 
     name: str
-    arguments: dict[str, str]
+    arguments: dict[str, str | list[str]]
 
     def images(self) -> tuple[str, ...]:
         """Ids of the pictures it looks at."""
-        return tuple(self.arguments.values())
+        return tuple(image for name, value in self.arguments.items() if name != "person"
+                     for image in ([value] if isinstance(value, str) else value))
+
+    @property
+    def person(self) -> str | None:
+        """Whom it is about, if it names somebody."""
+        name = self.arguments.get("person")
+        return name if isinstance(name, str) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +67,11 @@ class RoutingExample:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A question, what answers it, and whether its calls may be followed up."""
+    """A question, what answers it, and the name in it that must be typed right."""
 
     text: str
     target: str | tuple[ToolCall, ...]
+    person: str | None = None
 
 
 class Talk:
@@ -86,23 +98,30 @@ class Talk:
         self.fresh = count
         self.pictures += count
 
-    def ask(self, text: str) -> None:
-        """Append a question, typed by the hand of this talk, with the pictures attached since the last one."""
+    def ask(self, text: str, person: str | None = None) -> None:
+        """Append a question, typed by the hand of this talk, with the pictures attached since the last one.
+
+        A name is typed without slips: what the person wrote is what is looked up.
+        """
         parts: list[dict[str, str]] = []
         for index in range(self.pictures - self.fresh + 1, self.pictures + 1):
             parts += [{"type": "text", "text": f"image_{index}"}, {"type": "image"}]
+        pieces = [text] if person is None else text.split(person)
+        parts.append({"type": "text", "text": (person or "").join(self._typed(piece) for piece in pieces)})
+        self.messages.append({"role": "user", "content": parts})
+        self.fresh = 0
+
+    def _typed(self, text: str) -> str:
         if self.rng.random() < 0.1:
             text = telegraphic(text, self.rng)
         if self.by_ear:
             text = spell_by_ear(text, self.rng, self.by_ear)
-        parts.append({"type": "text", "text": type_noisily(text, self.rng, self.noise)})
-        self.messages.append({"role": "user", "content": parts})
-        self.fresh = 0
+        return type_noisily(text, self.rng, self.noise)
 
     def call(self, calls: tuple[ToolCall, ...]) -> str:
         """Append calls and their results; returns the answer made of them."""
         self.messages.append(assistant_message(calls))
-        summaries = [sample_summary(call.name, call.images(), self.rng) for call in calls]
+        summaries = [sample_summary(call.name, call.images(), self.rng, person=call.person) for call in calls]
         for call, summary in zip(calls, summaries, strict=True):
             self.messages.append({"role": "tool", "name": call.name, "content": summary})
         self.last_calls = calls
@@ -122,9 +141,21 @@ class Talk:
         return RoutingExample(kind, self.pictures, tuple(self.messages), target)
 
 
+def call_text(call: ToolCall) -> str:
+    """A call as nano's chat template writes it."""
+    arguments = json.dumps(spaced(call), ensure_ascii=False)
+    return f'<tool_call>{{"name": "{call.name}", "arguments": {arguments}}}</tool_call>'
+
+
+def spaced(call: ToolCall) -> dict[str, str | list[str]]:
+    """The arguments with a space before the person's name, so that it is the same tokens as in a question."""
+    return {name: f" {value}" if name == "person" and isinstance(value, str) else value
+            for name, value in call.arguments.items()}
+
+
 def assistant_message(target: str | tuple[ToolCall, ...]) -> Message:
     """Text or calls as a chat message."""
     if isinstance(target, str):
         return {"role": "assistant", "content": target}
     return {"role": "assistant", "tool_calls": [
-        {"type": "function", "function": {"name": call.name, "arguments": dict(call.arguments)}} for call in target]}
+        {"type": "function", "function": {"name": call.name, "arguments": spaced(call)}} for call in target]}

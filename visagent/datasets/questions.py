@@ -20,6 +20,7 @@ TOOL_OF: Final[Mapping[str, str]] = {
     "expression.open": "expression", "expression.closed": "expression", "expression.yes_no": "expression",
     "verify": "verify",
     "faces.count": "faces", "faces.where": "faces", "faces.quality": "faces",
+    "identify": "identify",
 }
 """The tool that answers each intent about a face."""
 

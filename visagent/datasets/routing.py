@@ -16,6 +16,7 @@ from random import Random
 from typing import Final
 
 from visagent.datasets.conversation import TOOL_NAMES, Asked, RoutingExample, Talk, ToolCall
+from visagent.datasets.names import sample_name
 from visagent.datasets.questions import (
     NOT_OFFERED_INTENTS,
     OFF_TOPIC,
@@ -27,7 +28,7 @@ from visagent.datasets.questions import (
     sample_question,
 )
 from visagent.datasets.references import name_all, name_picture, name_two
-from visagent.datasets.written import WrittenQuestion, written_questions
+from visagent.datasets.written import NAME, WrittenQuestion, written_questions
 
 CANNOT: Final = ("I answer questions about faces in pictures: whether a face is live or a spoof, what expression it "
                  "shows, whether two pictures show the same person, and how many faces there are, where, and how good "
@@ -35,7 +36,7 @@ CANNOT: Final = ("I answer questions about faces in pictures: whether a face is 
 """The answer to everything that is off topic, and to "what can you do?"."""
 
 NOT_OFFERED: Final = "I cannot tell that from a face here. " + CANNOT
-"""The answer to questions about faces that no tool answers: names, age, gender, looks, health, editing."""
+"""The answer to questions about faces that no tool answers: age, gender, looks, health, editing."""
 
 NEED_PICTURE: Final = "Please add a picture of the face you ask about."
 NEED_TWO: Final = "Please add a second picture to compare."
@@ -62,8 +63,11 @@ WRITTEN_FOLLOW_UP_SHARE: Final = 0.6
 _INTENTS_BY_WEIGHT: Final = {
     "spoof.verdict": 5, "spoof.attack": 2, "spoof.reasons": 2, "spoof.where": 2, "spoof.full": 2,
     "expression.open": 4, "expression.closed": 3, "expression.yes_no": 4, "verify": 7,
-    "faces.count": 4, "faces.where": 3, "faces.quality": 4,
+    "faces.count": 4, "faces.where": 3, "faces.quality": 4, "identify": 6,
 }
+_WRITTEN_WEIGHTS: Final = (1.0, 1.0, 1.0, 1.0, 1.7, 1.4, 1.1, 1.2, 0.8, 0.8)
+"""How often each tool is asked for among the questions that were written whole; in the order of `TOOL_NAMES`."""
+_WITHOUT_PICTURE: Final = ("enrol", "people", "forget", "drift", "fairness")
 _OPENINGS: Final = [kind for kind in MIX if kind not in ("follow_up", "final_answer")]
 _OFF_TOPIC_WEIGHTS: Final = (34, 26, 14, 8, 6, 6, 6)
 _SIDES = re.compile(r"\b(left|right|middle|second|another|other|both|two|twice)\b", re.IGNORECASE)
@@ -120,7 +124,7 @@ def _kind(rng: Random, kinds: Sequence[str]) -> str:
 def _opening_example(kind: str, talk: Talk, rng: Random) -> RoutingExample:
     if rng.random() < WRITTEN_SHARE:
         asked = _written(kind, talk, rng)
-        talk.ask(asked.text)
+        talk.ask(asked.text, asked.person)
         return talk.example(kind, asked.target)
     if kind == "need_picture":
         return _need_picture_example(talk, rng)
@@ -135,29 +139,53 @@ def _opening_example(kind: str, talk: Talk, rng: Random) -> RoutingExample:
 
 def _written(kind: str, talk: Talk, rng: Random) -> Asked:
     """A question that was written whole, with its pictures."""
-    question = rng.choice(written_questions()[rng.choice(TOOL_NAMES) if kind == "tool" else kind])
+    need = rng.choices(TOOL_NAMES, _WRITTEN_WEIGHTS)[0] if kind == "tool" else kind
+    question = rng.choice(written_questions()[need])
     talk.attach(question.pictures)
-    return Asked(question.text, _target(question))
+    return asked_about(question, sample_name(rng))
 
 
 def _written_follow_up(talk: Talk, rng: Random) -> RoutingExample:
     question = rng.choice(written_questions()["follow_up"])
     assert question.earlier is not None
+    name = sample_name(rng)
+    before, asked = asked_about(question.earlier, name), asked_about(question, name)
     talk.attach(question.earlier.pictures)
-    talk.ask(question.earlier.text)
-    talk.answer(_target(question.earlier))
+    talk.ask(before.text, before.person)
+    talk.answer(before.target)
     talk.attach(question.pictures - question.earlier.pictures)
-    talk.ask(question.text)
-    return talk.example("follow_up", _target(question))
+    talk.ask(asked.text, asked.person)
+    return talk.example("follow_up", asked.target)
 
 
-def _target(question: WrittenQuestion) -> str | tuple[ToolCall, ...]:
+def asked_about(question: WrittenQuestion, name: str) -> Asked:
+    """A written question with a name in its place, and what answers it."""
+    return Asked(question.text.replace(NAME, name), _target(question, name), name if NAME in question.text else None)
+
+
+def _target(question: WrittenQuestion, name: str) -> str | tuple[ToolCall, ...]:
     if question.answer == "need_picture":
         return NEED_TWO if question.pictures else NEED_PICTURE
     if question.answer:
         return NOT_OFFERED if question.answer == "not_offered" else CANNOT
-    calls = [_verify(*pictures) if name == "verify" else _calls(name, pictures) for name, pictures in question.calls]
+    calls = [_verify(*pictures) if tool == "verify" else
+             _calls(tool, pictures) if tool not in _WITHOUT_PICTURE and not named else
+             (_about_person(tool, pictures, name if named else None),)
+             for tool, pictures, named in question.calls]
     return tuple(chain.from_iterable(calls))
+
+
+def _about_person(tool: str, pictures: Sequence[int], name: str | None) -> ToolCall:
+    """A call that names somebody, or needs no picture."""
+    images = [f"image_{number}" for number in pictures]
+    arguments: dict[str, str | list[str]] = {}
+    if tool == "enrol":
+        arguments["images"] = images
+    elif images and tool == "identify":
+        arguments["image"] = images[0]
+    if name is not None:
+        arguments["person"] = name
+    return ToolCall(tool, arguments)
 
 
 def _pictures(rng: Random, least: int = 1) -> int:
@@ -226,7 +254,7 @@ def _about_tool(talk: Talk, rng: Random) -> Asked:
 
 def _about_each(intent: str, count: int, rng: Random) -> str:
     """A question about every one of several pictures ("any of these a fake?")."""
-    if rng.random() < 0.4:
+    if rng.random() < 0.4 or intent == "identify":
         return _unreferenced(intent, rng)
     tool = TOOL_OF[intent]
     if count == 2 and rng.random() < 0.5:
@@ -263,7 +291,7 @@ def _two_intents(talk: Talk, rng: Random) -> Asked:
     while TOOL_OF[one] == TOOL_OF[other]:
         other = _intent(rng)
     one, other = rng.sample((one, other), 2)
-    if rng.random() < 0.45:
+    if rng.random() < 0.45 and "identify" not in (one, other):
         return _two_in_one(talk, TOOL_OF[one], TOOL_OF[other], rng)
     talk.attach(_pictures(rng, least=2 if "verify" in (one, other) else 1))
     index = rng.randint(1, talk.pictures) if talk.pictures > 2 or rng.random() < 0.3 else None

@@ -6,24 +6,27 @@ import re
 from collections.abc import Sequence
 from random import Random
 
+from visagent.datasets.names import sample_name
 from visagent.datasets.questions import fill
 
 _MARK = re.compile(r"<([a-z0-9]+)>")
 
 
-def sample_summary(tool: str, images: Sequence[str], rng: Random) -> str:
+def sample_summary(tool: str, images: Sequence[str], rng: Random, *, person: str | None = None) -> str:
     """One summary of a tool about pictures.
 
     Args:
-        tool: `spoof`, `expression`, `verify` or `faces`.
-        images: Ids of its pictures; `verify` has two.
+        tool: Its name.
+        images: Ids of its pictures; `verify` has two, some tools have none.
         rng: Source of all choices.
+        person: Whom it is about; a made-up name if None.
 
     Raises:
         KeyError: If there is no such tool.
     """
     template = fill(f"finding.{tool}", rng)
-    named = {"image": images[0], "image2": images[-1]}
+    named = {"image": images[0] if images else "image_1", "image2": images[-1] if images else "image_2",
+             "name": person or sample_name(rng), "name2": sample_name(rng), "name3": sample_name(rng)}
     text = _MARK.sub(lambda m: named.get(m[1]) or _number(m[1], rng), template)
     return text[:1].upper() + text[1:] if not text.startswith("image_") else text
 

@@ -50,7 +50,8 @@ Record = Mapping[str, Any]
 Routed = Sequence[Call] | str
 
 QUESTIONS = Path("tests/agent/routing_questions.jsonl")
-LATER_QUESTIONS = (Path("tests/agent/routing_fresh.jsonl"), Path("tests/agent/routing_blind.jsonl"))
+LATER_QUESTIONS = (Path("tests/agent/routing_fresh.jsonl"), Path("tests/agent/routing_blind.jsonl"),
+                   Path("tests/agent/routing_gallery.jsonl"))
 """Each by an author who saw no other question, written after a training that is measured on it."""
 MOST_PICTURES = 4
 
@@ -100,8 +101,13 @@ def load_questions(path: Path) -> list[dict[str, Any]]:
 
 
 def picture_ids(call: Call) -> frozenset[str]:
-    """The pictures a call speaks of. A set: for `verify` the order of the two does not matter."""
-    return frozenset(str(value) for value in call.get("arguments", {}).values())
+    """The pictures and the person a call speaks of. A set: for `verify` the order of the two does not matter.
+
+    Names count without regard to case: the gallery looks them up so.
+    """
+    values = call.get("arguments", {}).values()
+    several = (value if isinstance(value, list) else [value] for value in values)
+    return frozenset(str(one).strip().casefold() for value in several for one in value)
 
 
 def is_expected(expect: Mapping[str, Any], got: Routed) -> bool:
@@ -180,7 +186,9 @@ def conversation_of(record: Record, engine: Engine, views: Views, seed: int = 0)
         if calls:
             said.append(AIMessage("", tool_calls=calls))
         for call in calls:
-            found.append(sample_summary(call["name"], [str(value) for value in call["args"].values()], rng))
+            pictures_of = [str(one) for name, value in call["args"].items() if name != "person"
+                           for one in (value if isinstance(value, list) else [value])]
+            found.append(sample_summary(call["name"], pictures_of, rng, person=call["args"].get("person")))
             said.append(ToolMessage(found[-1], name=call["name"], tool_call_id=call["id"] or ""))
         said.append(AIMessage(" ".join(found) or CAPABILITIES))
     said.append(message_of(record["question"], [] if said else pictures))
@@ -208,7 +216,8 @@ def route_all(records: Sequence[Record], engine: Engine, *, batch: int = 16, see
         raise ValueError(f"a question may have at most {MOST_PICTURES} pictures")
     views = Views(engine.view, portraits(), Models() if models is None else models)
     conversations = [conversation_of(record, engine, views, seed) for record in records]
-    answers = answer_many(engine, conversations, [tool_schema(tool) for tool in TOOLS if not tool.writes], batch=batch)
+    offered = [tool for tool in TOOLS if engine.known_tools is None or tool.name in engine.known_tools]
+    answers = answer_many(engine, conversations, [tool_schema(tool) for tool in offered], batch=batch)
     return [[{"name": call["name"], "arguments": call["args"]} for call in answer.tool_calls] if answer.tool_calls
             else answer.text for answer in answers]
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerFast
 
 from visagent.datasets.attacks import ATTACK_TYPES, CLUES
-from visagent.datasets.conversation import TOOL_NAMES, RoutingExample
+from visagent.datasets.conversation import ASKING_TOOLS, TOOL_NAMES, RoutingExample
 from visagent.datasets.nano_examples import (
     CAVEATS,
     SpoofLabel,
@@ -46,6 +46,8 @@ QUESTIONS_PER_PICTURE = 2
 LIVE_SHARE = 0.54
 """Share of live faces among the views that live or spoof is asked about. Half of the packed views are live; a little
 more, because a false alarm costs a person's trust and the words, unlike the specialist's score, have no threshold."""
+NAME_PLACE = 5
+"""The tool's name begins so many tokens after the beginning of a call: `{"`, `name`, `":`, ` "`."""
 CANNED_TOKENS = 8
 """Of an answer that is always the same sentence, most examples show this much: the rest teaches nothing new."""
 SPLIT_RATE = 0.08
@@ -53,6 +55,8 @@ SPLIT_RATE = 0.08
 word is read in parts too."""
 FORGET_RATE = 0.04
 """Chance that a part of a word is left out, in the same questions; single letters, digits and marks stay."""
+FEWER_TOOLS_SHARE = 0.35
+"""Share of the conversations in which the tools that ask first are not on offer, as where nobody can be asked."""
 PICTURES_OF_TALK = 256
 """Conversations show some of this many views: what is in a picture does not matter to routing, and what the tower sees
 in these few is worked out once."""
@@ -108,12 +112,13 @@ class Curriculum:
         self._pairs = ways_to_split(tokenizer)
         words = tokenizer.get_vocab()
         self._choices = frozenset(words[name] for name in (*TOOL_NAMES, *"1234") if name in words)
-        self._call_end = words["</tool_call>"]
+        self._call_begin, self._call_end = words["<tool_call>"], words["</tool_call>"]
         self._turn_end = words["<|im_end|>"]
         self._tools: list[Any] = [
             {"type": "function", "function": {"name": name, "description": "", "parameters": {}}}
             for name in TOOL_NAMES
         ]
+        self._fewer_tools = [tool for tool in self._tools if tool["function"]["name"] not in ASKING_TOOLS]
 
     def batches(self, seed: int, size: int, pool: int = 48) -> Iterator[list[Exercise]]:
         """Endless batches of about `size` questions each, their sequences of like length."""
@@ -160,7 +165,11 @@ class Curriculum:
     def conversation(self, example: RoutingExample, rng: Random) -> tuple[str, Ending]:
         """A conversation as its rendered beginning and its last question with the answer."""
         chat = [with_note(message, rng) for message in example.chat()]
-        rendered = self._render([{"role": "system", "content": SYSTEM}, *chat], self._tools)
+        tools = self._tools
+        used = {call["function"]["name"] for message in chat for call in message.get("tool_calls") or ()}  # type: ignore[attr-defined]
+        if rng.random() < FEWER_TOOLS_SHARE and not used & set(ASKING_TOOLS):
+            tools = self._fewer_tools
+        rendered = self._render([{"role": "system", "content": SYSTEM}, *chat], tools)
         beginning, ending = self._divide(rendered, rng if rng.random() < 0.5 else None)
         if not isinstance(example.target, str):
             return beginning, replace(ending, deciding=self._deciding(ending))
@@ -213,7 +222,8 @@ class Curriculum:
     def _deciding(self, ending: Ending) -> tuple[int, ...]:
         """Where the answer names a tool or a picture, and where a call may be followed by another."""
         answer = range(ending.answer_from, len(ending.ids))
-        return tuple(at for at in answer if ending.ids[at] in self._choices or ending.ids[at - 1] == self._call_end)
+        return tuple(at for at in answer if ending.ids[at] in self._choices or ending.ids[at - 1] == self._call_end
+                     or (at >= NAME_PLACE and ending.ids[at - NAME_PLACE] == self._call_begin))
 
     def _split(self, ids: list[int], rng: Random) -> list[int]:
         """Some tokens of several letters replaced by two shorter ones that spell the same."""

@@ -29,6 +29,7 @@ from visagent.datasets.attacks import ATTACK_TYPES, CLUES
 from visagent.datasets.nano_examples import SpoofLabel, expression_question, spoof_answer, spoof_question
 from visagent.datasets.routing import sample_text_example
 from visagent.errors import run_command
+from visagent.finetune.copying import Copies, copying_loss
 from visagent.finetune.curriculum import PICTURES_OF_TALK, TEXT_SHARE, Curriculum, Exercise, Picture
 from visagent.finetune.expression_teacher import SIDE, ExpressionTeacher, normalise, read
 from visagent.finetune.loop import muon, train
@@ -42,6 +43,8 @@ from visagent.vision.crop import VIEW_SIDE
 DECISION = 0.6
 """Weight in the loss of an answer's first token, which decides what kind of answer it is: the same for every answer,
 or the short ones (live) would be preferred to the long ones (spoof). Likewise of the names in a tool call."""
+COPIES, COPYING = 40, 0.4
+"""Questions with names per step, and their weight, see `visagent.finetune.copying`."""
 READINGS = 224
 """Bare questions per step, see `visagent.finetune.reading`."""
 
@@ -243,6 +246,7 @@ def main() -> None:
     parser.add_argument("--start", type=Path, help="folder of a saved nano to go on from")
     parser.add_argument("--text-share", type=float, default=TEXT_SHARE, help="share of conversations, 0 to 1")
     parser.add_argument("--readings", type=int, default=250_000, help="bare questions to practise reading on")
+    parser.add_argument("--names", type=int, default=40_000, help="bare questions to practise copying names on")
     parser.add_argument("--seed", type=int, default=0, help="of the examples; take another to go on with new ones")
     parser.add_argument("--minutes-between-checkpoints", type=float, default=5)
     options = parser.parse_args()
@@ -267,6 +271,7 @@ def main() -> None:
     learner = Learner(nano).to(device)
     talk = see_talk(nano, views, device)
     readings = Readings(tokenizer, options.readings, options.seed)
+    copies = Copies(tokenizer, options.names, options.seed)
     batches: Iterator[list[Exercise]] | None = None
 
     def loss_of(step: int) -> torch.Tensor:
@@ -276,7 +281,8 @@ def main() -> None:
         rng = np.random.default_rng(step)
         pixels = pixels_of(batch, views, gray, rng)
         answers = training_loss(nano, batch, pixels, talk, tokenizer.pad_token_id, device)
-        return answers + reading_loss(learner, *readings.draw(READINGS, rng), rng)
+        read = reading_loss(learner, *readings.draw(READINGS, rng), rng)
+        return answers + read + COPYING * copying_loss(learner, *copies.draw(COPIES, rng), rng)
 
     def report(_: int) -> str:
         save_nano(nano, tokenizer, options.out / "visagent-nano")

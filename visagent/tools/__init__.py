@@ -18,6 +18,12 @@ _HOME = {
     "expression": ("visagent.tools.expression.tool", "EXPRESSION"),
     "verify": ("visagent.tools.verify.tool", "VERIFY"),
     "faces": ("visagent.tools.faces.tool", "FACES"),
+    "identify": ("visagent.tools.identify.tool", "IDENTIFY"),
+    "enrol": ("visagent.tools.enrol.tool", "ENROL"),
+    "people": ("visagent.tools.people.tool", "PEOPLE"),
+    "forget": ("visagent.tools.forget.tool", "FORGET"),
+    "drift": ("visagent.tools.drift.tool", "DRIFT"),
+    "fairness": ("visagent.tools.fairness.tool", "FAIRNESS"),
 }
 """Where each tool lives, by its name; a new tool is one more line."""
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Generic, Protocol, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from visagent.errors import VisagentError
 from visagent.evidence import Finding, ModelIdentity, not_possible
@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 ImageId = Annotated[
     str, Field(pattern=r"^image_[0-9]+$", description="Id of a picture of this session, e.g. image_1.")
 ]
+
+
+STRIPPED = StringConstraints(strip_whitespace=True)
+"""For names and other words that a person or a model may put a space around."""
 
 
 class ToolInput(BaseModel):
@@ -85,6 +89,8 @@ class Tool(Generic[InputT]):
         input_model: Strict input; pictures are ids.
         run: The work. Face outcomes are findings; it raises only `VisagentError`.
         writes: True if it changes stored data; the agent then asks the person first.
+        discloses: True if it tells what is stored of people; the agent then asks the person first, too.
+        left_to_person: Optional fields that only the person may fill in, when asked: a model does not see them.
     """
 
     name: str
@@ -92,6 +98,13 @@ class Tool(Generic[InputT]):
     input_model: type[InputT]
     run: Callable[[InputT, ToolContext], Finding]
     writes: bool = False
+    discloses: bool = False
+    left_to_person: tuple[str, ...] = ()
+
+    @property
+    def asks_first(self) -> bool:
+        """Whether a person must agree before an agent may call it."""
+        return self.writes or self.discloses
 
     def call(self, arguments: dict[str, object], context: ToolContext) -> Finding:
         """Validate `arguments`, run, and turn every documented failure into a finding: this never raises those."""

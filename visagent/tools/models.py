@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeVar, cast
+from collections.abc import Callable, Hashable
+from typing import TYPE_CHECKING, Protocol, TypeVar, TypeVarTuple, Unpack, cast, runtime_checkable
 
 from visagent.errors import EngineError
 
@@ -12,6 +12,16 @@ if TYPE_CHECKING:
     from visagent.tools.contract import VisionLanguageModel
 
 LoadedT = TypeVar("LoadedT")
+ArgumentsT = TypeVarTuple("ArgumentsT")
+
+
+@runtime_checkable
+class Closeable(Protocol):
+    """Something that holds a connection or a file."""
+
+    def close(self) -> None:
+        """Let it go."""
+        ...
 
 
 class Models:
@@ -26,15 +36,21 @@ class Models:
 
     def __init__(self, open_vision_language_model: Callable[[], VisionLanguageModel] | None = None) -> None:
         self._open_vision_language_model = open_vision_language_model
-        self._loaded: dict[Callable[[], object], object] = {}
+        self._loaded: dict[tuple[Hashable, ...], object] = {}
         self._lock = threading.RLock()
 
-    def get(self, load: Callable[[], LoadedT]) -> LoadedT:
-        """The result of `load()`, which must be a module-level function: it is called once and its result kept."""
+    def get(self, load: Callable[[Unpack[ArgumentsT]], LoadedT], *arguments: *ArgumentsT) -> LoadedT:
+        """The result of `load(*arguments)`, kept for the next call with the same.
+
+        Args:
+            load: A function of a module or a class, which must give the same for the same arguments.
+            arguments: Hashable.
+        """
+        key = (load, *arguments)
         with self._lock:
-            if load not in self._loaded:
-                self._loaded[load] = load()
-            return cast(LoadedT, self._loaded[load])
+            if key not in self._loaded:
+                self._loaded[key] = load(*arguments)
+            return cast(LoadedT, self._loaded[key])
 
     @property
     def has_vision_language_model(self) -> bool:
@@ -48,6 +64,9 @@ class Models:
         return self.get(self._open_vision_language_model)
 
     def release(self) -> None:
-        """Drop every loaded model; the next use loads it anew."""
+        """Drop every loaded model and close every open gallery; the next use loads it anew."""
         with self._lock:
+            for loaded in self._loaded.values():
+                if isinstance(loaded, Closeable):
+                    loaded.close()
             self._loaded.clear()

@@ -28,6 +28,7 @@ DOMINANCE = 2.0
 """A face of at least this many times the area of the next is meant when no number is given: it is about 1.4 times as
 wide, so it stands clearly in front."""
 
+_COMPARING = QualityLimits(min_sharpness=0.45, max_yaw=45, max_pitch=35)
 LIMITS: Mapping[str, QualityLimits] = MappingProxyType({
     # Texture of paper or screen needs more pixels. A blurred or glaring picture may be the attack itself: the other
     # limits are those below which nothing can be seen.
@@ -35,7 +36,10 @@ LIMITS: Mapping[str, QualityLimits] = MappingProxyType({
     # The benchmark's own pictures are 48 pixels wide, with the face about 40.
     "expression": QualityLimits(min_width_px=30),
     # Comparing needs the details that tell people apart, and both eyes.
-    "verify": QualityLimits(min_sharpness=0.45, max_yaw=45, max_pitch=35),
+    "verify": _COMPARING,
+    "identify": _COMPARING,
+    # A template is compared for years; a poor one is regretted as long.
+    "enrol": QualityLimits(min_width_px=80, min_sharpness=0.45, max_yaw=35, max_pitch=30),
 })
 """What each tool needs of a face; other tools need the defaults."""
 

@@ -36,6 +36,7 @@ class Engine(BaseChatModel):
         boxes: How it writes boxes.
         prompt: Its system prompt.
         context_tokens: How many tokens it reads and writes together.
+        known_tools: The tools that it was trained to call, where it cannot read about others; None for any.
         hands_on_findings: After the tools the findings' summaries are the answer, and the model is not asked again.
         history_turns: How many turns of a conversation it is shown at most, the present one included.
     """
@@ -48,6 +49,7 @@ class Engine(BaseChatModel):
     context_tokens: int = 8192
     history_turns: int = 20
     hands_on_findings: bool = False
+    known_tools: tuple[str, ...] | None = None
 
     @property
     @abstractmethod

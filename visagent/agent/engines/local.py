@@ -44,6 +44,7 @@ def engine_for(loaded: LoadedModel) -> LocalEngine:
     engine = LocalEngine(
         view=profile.view, prompt=profile.system_prompt,
         hands_on_findings=profile.answers_with == "findings", context_tokens=context,
+        known_tools=profile.tools,
         history_turns=_SHORT_HISTORY if context <= _SHORT_CONTEXT else 20,
         boxes=_boxes(config.model_type, profile.box_scale, loaded.processor.image_processor.to_dict()))
     engine.use(loaded)

@@ -31,6 +31,7 @@ class ModelProfile(BaseModel):
         system_prompt: Name of the system prompt the model was trained with.
         answers_with: `words`: after the tools the model words the answer; `findings`: the findings' summaries are the
             answer, for a model too small to repeat numbers without error.
+        tools: Names of the tools that the model was trained to call; null if it can read about any tool.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -39,6 +40,7 @@ class ModelProfile(BaseModel):
     box_scale: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     system_prompt: PromptName = "system"
     answers_with: Literal["words", "findings"] = "words"
+    tools: tuple[str, ...] | None = None
 
 
 def read_profile(folder: Path) -> ModelProfile:

@@ -62,6 +62,7 @@ def open_vllm(settings: Settings) -> VllmEngine:
     engine = VllmEngine(
         view=profile.view, prompt=profile.system_prompt,
         hands_on_findings=profile.answers_with == "findings", context_tokens=context,
+        known_tools=profile.tools,
         history_turns=3 if context <= _SHORT_CONTEXT else 20,
         boxes=box_space(served[name].get("root") or name, box_scale=profile.box_scale))
     engine.use(client, name)

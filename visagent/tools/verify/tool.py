@@ -1,16 +1,18 @@
 """The tool `verify`: do two pictures show the same person?
 
-The distance of dlib's descriptors decides, with a band around the threshold in which both answers would often be
-wrong: there the answer is "unsure". The distances come from `calibration.json`.
+The similarity of their embeddings decides: "same" from the threshold at the wanted false-match rate on, "different"
+under the similarity that 99 % of same-person pairs reach, "unsure" between. The thresholds come from the encoder's
+calibration (`visagent.tools.recognition.calibration`).
 """
 
 from __future__ import annotations
 
-from visagent.evidence import Direction, Finding, ModelIdentity, Score
+from visagent.evidence import Finding, Score
 from visagent.tools.contract import ImageId, Tool, ToolContext, ToolInput
+from visagent.tools.recognition.access import calibration_of, encoder_of, identity_of
+from visagent.tools.recognition.calibration import Calibration, OperatingPoint, Threshold
 from visagent.tools.subject import ChosenFace, FaceNumber, choose_face
-from visagent.tools.verify.calibration import Calibration, load_calibration
-from visagent.vision.descriptor import describe, descriptor_distance, load_descriptor_network
+from visagent.vision.encoder import embed_faces, similarity_of
 
 
 class VerifyInput(ToolInput):
@@ -23,7 +25,7 @@ class VerifyInput(ToolInput):
 
 
 def run_verify(request: VerifyInput, context: ToolContext) -> Finding:
-    """Compare two faces. Raises UnknownPicture, WeightsError."""
+    """Compare two faces. Raises UnknownPicture, WeightsError, CalibrationError."""
     images = tuple(dict.fromkeys((request.image_a, request.image_b)))
     chosen: list[ChosenFace] = []
     for image, number in ((request.image_a, request.face_a), (request.image_b, request.face_b)):
@@ -32,36 +34,43 @@ def run_verify(request: VerifyInput, context: ToolContext) -> Finding:
             return face.model_copy(update={"images": images})
         chosen.append(face)
     one, other = chosen
-    network = context.models.get(load_descriptor_network)
-    distance = descriptor_distance(*(describe(face.picture.rgb, face.face, network) for face in chosen))
-    calibration = context.models.get(load_calibration)
-    answer = _answer(distance, calibration)
-    score = Score(name="descriptor distance", value=distance, direction=Direction.LOWER,
-                  threshold=calibration.threshold, threshold_source=calibration.source)
+    encoder, calibration = encoder_of(context), calibration_of(context)
+    similarity = similarity_of(*(embed_faces(face.picture.rgb, [face.face], encoder)[0] for face in chosen))
+    same = calibration.at_fmr(context.settings.wanted_fmr)
+    different = min(calibration.different_below, same.value)
+    answer = "same" if similarity >= same.value else "different" if similarity < different else "unsure"
+    score = Score(name="similarity", value=similarity, threshold=same.value,
+                  threshold_source=_source(same, calibration), model=str(encoder.contract))
     return Finding(
-        tool="verify", answer=answer, summary=_summary(answer, distance, one, other, calibration), images=images,
-        scores=(score,), regions=(one.region("face a"), other.region("face b")),
-        model=ModelIdentity(id=calibration.model, digest=calibration.model_digest), caveats=_caveats(one, other),
-    )
+        tool="verify", answer=answer, summary=_summary(answer, similarity, one, other, same.value, different),
+        images=images, scores=(score,), regions=(one.region("face a"), other.region("face b")),
+        model=identity_of(encoder.contract), caveats=_caveats(one, other))
 
 
-def _answer(distance: float, calibration: Calibration) -> str:
-    if distance <= calibration.same_up_to:
-        return "same"
-    return "different" if distance > calibration.different_over else "unsure"
+def _source(same: Threshold, calibration: Calibration) -> str:
+    """Rate, data and date, and what the other half of the people measured where there is such a point."""
+    text = (f"false-match rate {same.fmr:.2g} on one half of the people of: {calibration.data} "
+            f"({calibration.development.non_mated:,} comparisons, {calibration.date})")
+    if same.extrapolated:
+        return f"{text}; no data supports a rate as small: extrapolated by a generalised Pareto tail"
+    point = _measured(same, calibration)
+    if point is None:
+        return text
+    return f"{text}; on the other half FMR {point.fmr}, FNMR {point.fnmr}, 95 % intervals by resampling people"
 
 
-def _summary(answer: str, distance: float, one: ChosenFace, other: ChosenFace, calibration: Calibration) -> str:
+def _measured(same: Threshold, calibration: Calibration) -> OperatingPoint | None:
+    return next((point for point in calibration.points if abs(point.target_fmr / same.fmr - 1) < 1e-6), None)
+
+
+def _summary(answer: str, similarity: float, one: ChosenFace, other: ChosenFace, same: float, different: float) -> str:
     faces = f"{one.name} in {one.image_id} and {other.name} in {other.image_id}"
-    band = f"{calibration.same_up_to:.3f} to {calibration.different_over:.3f}"
     if answer == "same":
-        return (f"Same person: {faces} have a descriptor distance of {distance:.3f}, not over "
-                f"{calibration.same_up_to:.3f}.")
+        return f"Same person: {faces} have a similarity of {similarity:.3f}, not under {same:.3f}."
     if answer == "different":
-        return (f"Different people: {faces} have a descriptor distance of {distance:.3f}, over "
-                f"{calibration.different_over:.3f}.")
-    return (f"Unsure: {faces} have a descriptor distance of {distance:.3f}; from {band} pictures of one person and of "
-            "two look alike to this model.")
+        return f"Different people: {faces} have a similarity of {similarity:.3f}, under {different:.3f}."
+    return (f"Unsure: {faces} have a similarity of {similarity:.3f}; from {different:.3f} to {same:.3f} pictures of "
+            "one person and of two look alike to this model.")
 
 
 def _caveats(one: ChosenFace, other: ChosenFace) -> tuple[str, ...]:

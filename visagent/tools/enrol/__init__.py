@@ -1,0 +1,1 @@
+"""Enrol a person with several pictures, after consent."""

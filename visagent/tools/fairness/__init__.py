@@ -1,0 +1,1 @@
+"""Does the matcher treat groups alike? What the calibration measured for each group."""

@@ -1,0 +1,1 @@
+"""Remove a person from the gallery for good."""

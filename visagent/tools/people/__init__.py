@@ -1,0 +1,1 @@
+"""Tell what is stored in the gallery, of everybody or of one person."""
