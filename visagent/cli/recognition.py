@@ -22,7 +22,7 @@ _FAIRNESS_EXAMPLES = """
 Examples:
 
 \b
-  visagent embed people/ --out embeddings.parquet   (a folder for each person)
+  visagent embed people/ --out embeddings.parquet   (a folder a person)
   visagent fairness report embeddings.parquet
   visagent fairness train embeddings.parquet --out runs/fair
   visagent gallery re-encode --module runs/fair --into fair
@@ -33,7 +33,7 @@ _DRIFT_EXAMPLES = """
 Examples:
 
 \b
-  visagent drift report scores.csv --out drift/   (columns person, time, score)
+  visagent drift report scores.csv --out drift/   (person, time, score)
   visagent drift report --own --out drift/        (scores of your own gallery)
   visagent drift simulate --out scores.csv        (made-up, to try it on)
 
