@@ -64,7 +64,7 @@ class FairnessRecipe:
     batch: int = 2048
     hidden: int | None = None
     impostor_weight: float = 1.0
-    anchor: float = 0.1
+    anchor: float = 0.0
     alpha: float = 1e-3
     accuracy_loss: float = 0.05
     seed: int = 0
