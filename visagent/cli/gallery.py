@@ -51,7 +51,7 @@ _Yes = Annotated[bool, typer.Option("--yes", help="Do not ask first.")]
 def list_people(where: _Where = None, collection: _Collection = None, as_json: _Json = False) -> None:
     """List who is enrolled."""
     def work(settings: Settings) -> None:
-        with _open(settings) as found:
+        with open_own_gallery(settings) as found:
             people = found.people()
             _record(settings, found, "people", decision="listed", count=len(people))
             for person in people:
@@ -77,7 +77,7 @@ def show(name: _Name, where: _Where = None, collection: _Collection = None) -> N
     def work(settings: Settings) -> None:
         from visagent.gallery.copies import subject_report
 
-        with _open(settings) as found:
+        with open_own_gallery(settings) as found:
             report = subject_report(found, name)
             _record(settings, found, "people", decision="told", person=found.person(name).id)
             typer.echo(json.dumps(report, ensure_ascii=False, indent=2))
@@ -90,7 +90,7 @@ def rename(name: _Name, new_name: Annotated[str, typer.Argument(metavar="NEW_NAM
            collection: _Collection = None) -> None:
     """Give a person another name."""
     def work(settings: Settings) -> None:
-        with _open(settings) as found:
+        with open_own_gallery(settings) as found:
             found.rename(name, new_name)
             _record(settings, found, "rename", person=found.person(new_name).id)
             typer.echo(f"{clean(name)} is now {clean(new_name)}.")
@@ -103,7 +103,7 @@ def merge(name: _Name, into: Annotated[str, typer.Argument(metavar="INTO")], whe
           collection: _Collection = None, yes: _Yes = False) -> None:
     """Move everything of one person to another: both are the same person."""
     def work(settings: Settings) -> None:
-        with _open(settings) as found:
+        with open_own_gallery(settings) as found:
             gone = found.person(name).id
             _confirm(f"Move all of {clean(name)} to {clean(into)}? This cannot be taken back.", yes)
             found.merge(name, into)
@@ -120,7 +120,7 @@ def export(file: Annotated[Path, typer.Argument(metavar="FILE")], passphrase_fil
     def work(settings: Settings) -> None:
         from visagent.gallery.copies import export_gallery
 
-        with _open(settings) as found:
+        with open_own_gallery(settings) as found:
             count = export_gallery(found, file, _passphrase(passphrase_file, twice=True))
             _record(settings, found, "export", count=count)
             typer.echo(f"{count} people exported. Whoever has the file and the passphrase has their templates.")
@@ -135,7 +135,7 @@ def import_(file: Annotated[Path, typer.Argument(metavar="FILE")], passphrase_fi
     def work(settings: Settings) -> None:
         from visagent.gallery.copies import import_gallery
 
-        with _open(settings) as found:
+        with open_own_gallery(settings) as found:
             people, samples = import_gallery(found, file, _passphrase(passphrase_file, twice=False))
             _record(settings, found, "import", people=people, samples=samples)
             typer.echo(f"{people} people and {samples} samples added.")
@@ -155,7 +155,7 @@ def re_encode(module: Annotated[Path, typer.Option("--module", metavar="FOLDER",
         from visagent.vision.fairness_module import load_fairness_module
 
         changed = load_fairness_module(module)
-        with _open(settings) as found, \
+        with open_own_gallery(settings) as found, \
                 Gallery(location_of(settings), changed.changed_contract, collection=into) as target:
             count = reencode(found, target, changed)
             _record(settings, found, "re-encode", count=count)
@@ -182,7 +182,7 @@ def rotate_key(where: _Where = None, yes: _Yes = False) -> None:
 def verify_trail(where: _Where = None, collection: _Collection = None) -> None:
     """Check that no entry of the trail was changed, moved or taken out."""
     def work(settings: Settings) -> None:
-        with _open(settings) as found:
+        with open_own_gallery(settings) as found:
             typer.echo(f"{found.audit.verify()} entries, none changed, moved or missing.")
 
     _run(work, where, collection)
@@ -195,7 +195,7 @@ def show_trail(where: _Where = None, collection: _Collection = None,
     def work(settings: Settings) -> None:
         from collections import deque
 
-        with _open(settings) as found:
+        with open_own_gallery(settings) as found:
             for entry in deque(found.audit.entries(), maxlen=max(1, last)):
                 typer.echo(json.dumps(entry, ensure_ascii=False))
 
@@ -211,7 +211,8 @@ def _run(work: Callable[[Settings], None], where: str | None, collection: str | 
         raise typer.Exit(1) from None
 
 
-def _open(settings: Settings) -> Gallery:
+def open_own_gallery(settings: Settings) -> Gallery:
+    """The gallery of the settings. Raises GalleryError, WeightsError."""
     from visagent.tools.recognition.access import location_of, open_gallery
     from visagent.vision.encoder import open_encoder
 

@@ -187,9 +187,9 @@ def report_drift(
         if own == (scores is not None):
             raise SettingsError("Name a file of scores, or say --own for those of your gallery.")
         if own:
-            from visagent.cli.gallery import _open
+            from visagent.cli.gallery import open_own_gallery
 
-            with _open(settings) as gallery:
+            with open_own_gallery(settings) as gallery:
                 table = gallery_scores(gallery)
         else:
             assert scores is not None

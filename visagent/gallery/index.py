@@ -81,14 +81,6 @@ class TemplateIndex:
         rows, scores = top_rows(self._vectors, embeddings, most * self._most_samples)
         return [self._by_person(found, values, most) for found, values in zip(rows, scores, strict=True)]
 
-    def best_of_everybody(self, embeddings: Embeddings) -> tuple[tuple[str, ...], Embeddings]:
-        """Everybody's best score for each embedding: people, and float32 `[Q, people]`. For small searches."""
-        scores = embeddings @ self._vectors.T
-        best = np.full((len(embeddings), len(self._people)), -np.inf, np.float32)
-        for query in range(len(embeddings)):
-            np.maximum.at(best[query], self._owners, scores[query])
-        return tuple(self._people), best
-
     def _against(self, embeddings: Embeddings, person: str) -> list[list[Match]]:
         if person not in self._people:
             return [[] for _ in embeddings]
