@@ -115,6 +115,7 @@ def test_a_model_cannot_fill_in_what_is_left_to_the_person() -> None:
     ("Chuku", "store him under the name Chukwudi", "Chukwudi"), ("Bob", "Remove Bob Miller please", "Bob"),
     ("Zoe", "is this Zoe's brother?", "Zoe"), ("Quusin Traus", "enrol these as Quentin Blake", None),
     ("Bob M", "Remove Bob Miller please", "Bob Miller"),
+    ("Ms. Delacroix", "Kindly erase Ms. Delacroix.", "Ms. Delacroix"), ("  ", "Forget Ada.", None),
     ("Anna-Lenge Vogel", "register Anna-Lena Vogel.", "Anna-Lena Vogel"),
 ])
 def test_names_are_corrected_to_what_was_written_or_refused(written: str, question: str, expected: str | None) -> None:

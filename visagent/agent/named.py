@@ -30,13 +30,27 @@ def name_in_words(name: str, messages: Sequence[BaseMessage]) -> str | None:
         messages: The conversation so far.
     """
     wanted = " ".join(name.split())
+    if not wanted:
+        return None
+    stands = re.compile(rf"(?<!\w){re.escape(wanted)}(?!\w)", re.IGNORECASE)
+    for text in texts_with_names(messages):
+        if found := stands.search(" ".join(text.split())):
+            return found.group().strip(_EDGE.replace(".", ""))
     spans = list(_spans(messages))
-    for span in spans:
-        if span.casefold() == wanted.casefold():
-            return span
     scored = [(SequenceMatcher(None, span.casefold(), wanted.casefold()).ratio(), span) for span in spans]
     best = max(scored, key=lambda item: (item[0], len(item[1])), default=(0.0, ""))
     return _whole(best[1], messages) if best[0] >= LIKE else None
+
+
+def texts_with_names(messages: Sequence[BaseMessage]) -> list[str]:
+    """Where a name can come from: the person's words, the newest first, and names that findings gave in quotes."""
+    texts: list[str] = []
+    for message in reversed(messages):
+        if isinstance(message, HumanMessage):
+            texts.append(message.text)
+        elif isinstance(message, ToolMessage):
+            texts += _QUOTED.findall(message.text)
+    return texts
 
 
 def _spans(messages: Iterable[BaseMessage]) -> Iterable[str]:

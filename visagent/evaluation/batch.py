@@ -110,7 +110,8 @@ def _write(engine: LocalEngine, conversations: Sequence[Conversation], tools: Se
     inputs = _inputs(engine, conversations, tools)
     used = int(inputs["input_ids"].shape[1])
     with torch.inference_mode():
-        written = engine.model.generate(**inputs, **engine.decoding(min(max_tokens, engine.context_tokens - used)))
+        room = min(max_tokens, engine.context_tokens - used)
+        written = engine.model.generate(**inputs, **engine.decoding(room, conversations if tools else ()))
     ends = set(engine.end_tokens())
     texts = []
     for row in written[:, used:].tolist():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.callbacks import CallbackManagerForLLMRun
@@ -17,7 +18,9 @@ from visagent.agent.engines.chat import control_token_cleaner, template_messages
 from visagent.agent.engines.loading import LoadedModel, load_model
 from visagent.agent.engines.profile import read_profile
 from visagent.agent.engines.scoring import log_likelihoods
+from visagent.agent.engines.spoken_names import NamesAsSaid, SpokenText, TokenBytes
 from visagent.agent.engines.toolcalls import read_answer, visible_prefix
+from visagent.agent.named import texts_with_names
 from visagent.errors import EngineError
 from visagent.evidence import ModelIdentity
 
@@ -139,7 +142,7 @@ class LocalEngine(Engine):
         try:
             inputs, room = self._prompt(messages, tools, max_tokens)
             with self._lock:
-                written = self.model.generate(**inputs, **self.decoding(room))
+                written = self.model.generate(**inputs, **self.decoding(room, [messages] if tools else ()))
             return self.words(written[0, inputs["input_ids"].shape[1]:])
         except EngineError:
             raise
@@ -160,8 +163,8 @@ class LocalEngine(Engine):
                 inputs, room = self._prompt(messages, tools, max_tokens)
                 stopping = StoppingCriteriaList([lambda ids, scores, **_: abandoned.is_set()])
                 with self._lock:
-                    self.model.generate(**inputs, **self.decoding(room), streamer=streamer,
-                                        stopping_criteria=stopping)
+                    self.model.generate(**inputs, **self.decoding(room, [messages] if tools else ()),
+                                        streamer=streamer, stopping_criteria=stopping)
             except Exception as error:
                 failures.append(error)
                 streamer.end()  # type: ignore[no-untyped-call]
@@ -185,12 +188,29 @@ class LocalEngine(Engine):
             raise EngineError(f"The question is too long for this model: {used} tokens of {self.context_tokens}.")
         return inputs, min(max_tokens, self.context_tokens - used)
 
-    def decoding(self, room: int) -> dict[str, Any]:
-        """The arguments of the model's `generate`: greedy, at most `room` tokens."""
+    def decoding(self, room: int, conversations: Sequence[Sequence[BaseMessage]] = ()) -> dict[str, Any]:
+        """The arguments of the model's `generate`: greedy, at most `room` tokens, names copied from what was said.
+
+        Args:
+            room: Tokens that may be written.
+            conversations: Those that are answered in one batch with tools on offer; none without tools.
+        """
         ends = self.end_tokens()
         pad = self.processor.tokenizer.pad_token_id
-        return {"max_new_tokens": room, "do_sample": False, "eos_token_id": ends,
-                "pad_token_id": ends[0] if pad is None else pad}
+        arguments = {"max_new_tokens": room, "do_sample": False, "eos_token_id": ends,
+                     "pad_token_id": ends[0] if pad is None else pad}
+        if conversations and self._token_bytes is not None:
+            said = [SpokenText(texts_with_names(messages)) for messages in conversations]
+            arguments["logits_processor"] = [NamesAsSaid(self._token_bytes, said)]
+        return arguments
+
+    @cached_property
+    def _token_bytes(self) -> TokenBytes | None:
+        """What its tokens spell; None for a vocabulary that is not spelt in bytes, whose names are checked later."""
+        try:
+            return TokenBytes(self.processor.tokenizer)
+        except ValueError:
+            return None
 
     def end_tokens(self) -> list[int]:
         """What ends a turn: the tokenizer's own end token first, then those of the generation settings."""
