@@ -21,7 +21,16 @@ from visagent.audit import AuditTrail
 from visagent.errors import ContractMismatch, GalleryError, NotAGallery, PersonExists, UnknownPerson, WrongKey
 from visagent.gallery.database import Location, connect, explained, scrub, writing
 from visagent.gallery.index import TemplateIndex
-from visagent.gallery.keys import MasterKey, create_master_key, load_master_key, new_key, seal, unseal
+from visagent.gallery.keys import (
+    AUDIT_KEY,
+    MasterKey,
+    create_master_key,
+    keep_audit_key,
+    load_master_key,
+    new_key,
+    seal,
+    unseal,
+)
 from visagent.gallery.records import (
     Card,
     Enrolled,
@@ -91,8 +100,9 @@ class Gallery:
         try:
             self._key = self._open_key(location)
             self._wrapping = self._key.derived("wrap")
-            self.picture_key = self._key.derived("audit picture")
-            self.audit = AuditTrail(location.folder / "audit.jsonl", self._key.derived("audit"))
+            audit_key = keep_audit_key(location.folder / AUDIT_KEY, self._key)
+            self.picture_key = audit_key.derived("audit picture")
+            self.audit = AuditTrail(location.folder / "audit.jsonl", audit_key.secret)
             self._id = self._open_collection(retention_days)
             self.purge()
         except BaseException:

@@ -3,6 +3,7 @@
 ```
 master.key (0600) --HKDF--> wrapping key --AES-GCM--> a person's data key --AES-GCM--> name, templates, scores
                   `-HKDF--> name key ----HMAC------> tag by which a name is found without being readable
+audit.key (0600), made from the first master key and never changed ----HMAC------> the chain of the audit trail
 ```
 
 A record is bound to where it belongs by associated data: collection, person, contract, kind. Moved elsewhere it does
@@ -24,6 +25,8 @@ from visagent.errors import TamperedGallery, WrongKey
 
 KEY_BYTES: Final = 32
 NONCE_BYTES: Final = 12
+AUDIT_KEY: Final = "audit.key"
+"""Name of the file that holds the audit trail's key, in the gallery's folder."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,16 +60,46 @@ def create_master_key(file: Path) -> MasterKey:
     """
     secret = new_key()
     try:
-        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "wb") as stream:
-            stream.write(secret)
-            stream.flush()
-            os.fsync(stream.fileno())
+        _write_exclusively(file, secret)
     except OSError:
         raise WrongKey("The gallery's master key cannot be written; is the folder yours, and the key not there "
                        "yet?") from None
     return MasterKey(secret)
+
+
+def keep_audit_key(file: Path, master: MasterKey) -> MasterKey:
+    """The key of the audit trail, written at the first call: the trail must outlive the master key it began under.
+
+    Args:
+        file: `audit.key`, beside the trail.
+        master: The master key of now. The trail's key cannot be turned back into it.
+
+    Raises:
+        WrongKey: It cannot be read or written.
+    """
+    if not file.exists():
+        try:
+            _write_exclusively(file, master.derived("audit"))
+        except FileExistsError:
+            pass  # another process was faster, with the same key
+        except OSError:
+            raise WrongKey("The key of the audit trail cannot be written; is the folder yours?") from None
+    return _load(file, "the audit trail's key")
+
+
+def _write_exclusively(file: Path, secret: bytes) -> None:
+    """Never over a file that is there, and never half: a link takes its name in one step."""
+    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    fresh = file.with_name(f".{file.name}.{os.urandom(8).hex()}")
+    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(secret)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.link(fresh, file)
+    finally:
+        fresh.unlink()
 
 
 def load_master_key(file: Path) -> MasterKey:
@@ -75,17 +108,21 @@ def load_master_key(file: Path) -> MasterKey:
     Raises:
         WrongKey: It is missing, readable by others than its owner, or no key.
     """
+    return _load(file, "the gallery's master key")
+
+
+def _load(file: Path, what: str) -> MasterKey:
     try:
         mode = file.stat().st_mode
         secret = file.read_bytes()
     except OSError:
-        raise WrongKey("The gallery's master key is missing: put the file master.key back where it was. Without it "
-                       "nothing in the gallery can be read.") from None
+        raise WrongKey(f"{what.capitalize()} is missing: put the file {file.name} back where it was. Without it "
+                       "nothing that it guards can be read.") from None
     if mode & (stat.S_IRWXG | stat.S_IRWXO):
-        raise WrongKey("The gallery's master key can be read by others: chmod 600 master.key, and think about who "
-                       "may have read it.")
+        raise WrongKey(f"{what.capitalize()} can be read by others: chmod 600 {file.name}, and think about who may "
+                       "have read it.")
     if len(secret) != KEY_BYTES:
-        raise WrongKey("The gallery's master key is damaged: put the file master.key back from where you keep a copy.")
+        raise WrongKey(f"{what.capitalize()} is damaged: put the file {file.name} back from where you keep a copy.")
     return MasterKey(secret)
 
 

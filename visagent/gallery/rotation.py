@@ -15,7 +15,15 @@ from sqlalchemy.exc import DBAPIError
 
 from visagent.errors import GalleryError, WrongKey
 from visagent.gallery.database import Location, connect, explained, scrub, writing
-from visagent.gallery.keys import MasterKey, create_master_key, load_master_key, seal, unseal
+from visagent.gallery.keys import (
+    AUDIT_KEY,
+    MasterKey,
+    create_master_key,
+    keep_audit_key,
+    load_master_key,
+    seal,
+    unseal,
+)
 from visagent.gallery.records import Card, comparable
 from visagent.gallery.tables import Collection, Person
 
@@ -31,6 +39,7 @@ def rotate_master_key(location: Location) -> int:
     """
     settle(location)
     old = load_master_key(location.key_file)
+    keep_audit_key(location.folder / AUDIT_KEY, old)  # what the old key has sealed in the trail stays checkable
     fresh = _fresh(location)
     new = create_master_key(fresh)
     engine = connect(location)
