@@ -35,7 +35,7 @@ def test_the_best_rows_are_those_of_brute_force(count: int, queries: int, most: 
 
 
 @given(st.integers(0, 10**6))
-def test_people_are_ranked_by_their_best_template(seed: int) -> None:
+def test_people_are_ranked_by_the_mean_of_their_templates(seed: int) -> None:
     draw = np.random.default_rng(seed)
     index, truth, added = TemplateIndex(16), {}, []
     for number in range(draw.integers(1, 30)):
@@ -46,7 +46,8 @@ def test_people_are_ranked_by_their_best_template(seed: int) -> None:
     draw.shuffle(added)
     index.change((), added)
     probe = of_length_one(draw.standard_normal((1, 16)))
-    best = sorted(((max(float(v @ probe[0]) for v in values), person) for person, values in truth.items()),
+    means = {person: np.sum(values, axis=0) for person, values in truth.items()}
+    best = sorted(((float(mean @ probe[0] / np.linalg.norm(mean)), person) for person, mean in means.items()),
                   key=lambda item: (-item[0], item[1]))[:5]
     found = index.search(probe, 5)[0]
     assert [match.person for match in found] == [person for _, person in best]
@@ -65,6 +66,18 @@ def test_an_index_that_grew_and_shrank_equals_one_made_at_once() -> None:
     assert grown.samples == fresh.samples and grown.people == fresh.people
     assert [[(m.person, round(m.score, 5)) for m in found] for found in grown.search(probe)] == \
         [[(m.person, round(m.score, 5)) for m in found] for found in fresh.search(probe)]
+
+
+def test_a_claim_is_held_against_one_person_only() -> None:
+    draw = np.random.default_rng(1)
+    values = of_length_one(draw.standard_normal((9, 16)))
+    index = TemplateIndex(16)
+    index.change((), [(number, f"p{number // 3}", value) for number, value in enumerate(values)])
+    probe = of_length_one(draw.standard_normal((2, 16)))
+    mean = values[3:6].sum(0)
+    for found, one in zip(index.search(probe, among="p1"), probe, strict=True):
+        assert [match.person for match in found] == ["p1"]
+        assert found[0].score == pytest.approx(float(one @ mean / np.linalg.norm(mean)), abs=1e-5)
 
 
 def test_an_empty_index_finds_nobody() -> None:

@@ -85,7 +85,7 @@ class Sighting(BaseModel):
 
     Attributes:
         at: When.
-        score: Cosine similarity of the probe with the person's most similar template.
+        score: Cosine similarity of the probe with the mean of the person's templates.
         how: `identified`: found among all, so only scores over the threshold are seen; `claimed`: compared because
             somebody said who it is, so that low scores are seen too.
         device: What took the picture, if it was said.
