@@ -124,18 +124,16 @@ def report_fairness(
 ) -> None:
     """False accepts and rejects of each group at one threshold, and what they add up to."""
     def work(settings: Settings) -> None:
-        from dataclasses import asdict
-
         from visagent.datasets.embedding_table import read_table
         from visagent.evaluation.comparisons import read_pairs
         from visagent.evaluation.fairness import compare_groups, fairness_report
-        from visagent.evaluation.fairness_text import describe
+        from visagent.evaluation.fairness_text import describe, for_json
 
         pairs = () if label_errors is None else read_pairs(label_errors)
         grouped = compare_groups(read_table(table), leave_out=pairs)
         for one in alpha or [1e-2, 1e-3]:
             found = fairness_report(grouped, one, rule=rule, resamples=resamples)
-            typer.echo(json.dumps(asdict(found)) if as_json else describe(found))
+            typer.echo(json.dumps(for_json(found)) if as_json else describe(found))
 
     _run(work, {})
 

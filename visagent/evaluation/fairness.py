@@ -161,7 +161,7 @@ def fairness_report(grouped: GroupedComparisons, alpha: float, *, rule: Threshol
     draw = np.random.default_rng(seed + 1)
     shuffled = [_rates(grouped, np.array([threshold]), ones, draw.permutation(grouped.group))
                 for _ in range(resamples)]
-    chance = {name: tuple(np.quantile([measures(a[0], r[0])[name] for a, r in shuffled], (0.025, 0.5, 0.975)).tolist())
+    chance = {name: _middle_and_ends([measures(a[0], r[0])[name] for a, r in shuffled])
               for name in measures(far[0], frr[0])}
     pairs, genuine = _pair_counts(grouped, ones)
     floor_far, floor_frr = 1 / np.maximum(pairs[0], 1), 1 / np.maximum(genuine[0], 1)
@@ -179,7 +179,7 @@ def fairness_report(grouped: GroupedComparisons, alpha: float, *, rule: Threshol
                             _interval(float(frr[0, number]), frr_all[:, number]))
                    for number, name in enumerate(grouped.groups)),
         measures={name: _interval(value, [one[name] for one in spread]) for name, value in found.items()},
-        by_chance={name: (values[0], values[1], values[2]) for name, values in chance.items()},
+        by_chance=chance,
         supported=bool((alpha * pairs[0] >= RULE_OF_30).all()),
         unseen=bool((far[0] == 0).any() or (frr[0] == 0).any()))
 
@@ -205,6 +205,13 @@ def measures(far: Floats, frr: Floats) -> dict[str, float]:
         "FAR Gini": gini(far), "FRR Gini": gini(frr), "GARBE": (gini(far) + gini(frr)) / 2,
         "FDR": 1 - (float(far.max() - far.min()) + float(frr.max() - frr.min())) / 2,
     }
+
+
+def _middle_and_ends(values: Sequence[float]) -> tuple[float, float, float]:
+    """2.5 %, 50 % and 97.5 % of values, each one of them: some are infinite, and nothing lies between those."""
+    ordered = sorted(values)
+    low, middle, high = (ordered[max(0, int(np.ceil(share * len(ordered))) - 1)] for share in (0.025, 0.5, 0.975))
+    return low, middle, high
 
 
 def gini(rates: Floats) -> float:

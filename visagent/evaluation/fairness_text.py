@@ -1,8 +1,27 @@
-"""Fairness reports as text, and before beside after."""
+"""Fairness reports as text and for JSON, and before beside after."""
 
 from __future__ import annotations
 
+import math
+from dataclasses import asdict
+from typing import Any
+
 from visagent.evaluation.fairness import FairnessReport
+
+
+def for_json(report: FairnessReport) -> dict[str, Any]:
+    """Everything, with None for what is infinite or not defined: JSON has no word for it."""
+    found = _finite(asdict(report))
+    assert isinstance(found, dict)
+    return found
+
+
+def _finite(value: object) -> object:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {name: _finite(one) for name, one in value.items()}
+    return [_finite(one) for one in value] if isinstance(value, list | tuple) else value
 
 
 def describe(report: FairnessReport) -> str:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from visagent.datasets.embedding_table import EmbeddingTable
 from visagent.evaluation.calibrate import equal_error_rate, split_people
-from visagent.evaluation.fairness import FairnessReport, compare_groups, fairness_report
-from visagent.evaluation.fairness_text import compare
+from visagent.evaluation.fairness import compare_groups, fairness_report
+from visagent.evaluation.fairness_text import compare, for_json
 from visagent.finetune.centroid_fairness import Epoch, FairnessRecipe, train_module
 from visagent.vision.encoder import EmbeddingContract
 from visagent.vision.fairness_module import save_fairness_module
@@ -43,7 +43,7 @@ def train_and_compare(table: EmbeddingTable, recipe: FairnessRecipe, out: Path,
     for alpha in sorted({*ALPHAS, recipe.alpha}, reverse=True):
         pair = fairness_report(before, alpha, resamples=300), fairness_report(after, alpha, resamples=300)
         texts.append(compare(*pair))
-        reports.append([_plain(report) for report in pair])
+        reports.append([for_json(report) for report in pair])
     eer = equal_error_rate(before.all)[0], equal_error_rate(after.all)[0]
     texts.append(f"Global EER {eer[0]:.4f} before, {eer[1]:.4f} after. Reference group: {trained.reference}; epoch "
                  f"{trained.chosen.number} of {recipe.epochs} chosen on people kept aside.")
@@ -51,6 +51,3 @@ def train_and_compare(table: EmbeddingTable, recipe: FairnessRecipe, out: Path,
                                        encoding="utf-8")
     return "\n\n".join(texts)
 
-
-def _plain(report: FairnessReport) -> dict[str, object]:
-    return asdict(report)
