@@ -52,11 +52,13 @@ _CHAT_HELP = """Ask in plain words. Also:
   /add FILE...   add pictures to the conversation
   /pictures      list the pictures
   /clear         forget the pictures and what was said
+  /export FILE   write the people enrolled to an encrypted file
   /quit          end (so does the end of input)"""
 
 
 @dataclass(slots=True)
 class _Chat:
+    settings: Settings
     conversation: Conversation
     out: Path | None
     as_json: bool
@@ -85,7 +87,7 @@ def ask(
     if chat:
         first = None if not given or _is_picture(given[-1]) else given.pop()
         conversation = _conversation(settings, given, as_json)
-        return _chat(_Chat(conversation, folder, as_json), first)
+        return _chat(_Chat(settings, conversation, folder, as_json), first)
     if not given:
         raise typer.BadParameter('write a question, as in: visagent ask photo.jpg "How many faces are there?"')
     if _is_picture(given[-1]):
@@ -149,6 +151,10 @@ def _obey(chat: _Chat, command: str, rest: str, line: str) -> None:
         case "/clear":
             conversation.clear()
             console.print("Forgotten: the pictures and what was said.")
+        case "/export":
+            from visagent.cli.gallery import export_own_gallery
+
+            console.print(export_own_gallery(chat.settings, Path(rest)) if rest else "Write /export FILE.")
         case "/help":
             console.print(_CHAT_HELP)
         case _ if command.startswith("/") and not Path(command).exists():

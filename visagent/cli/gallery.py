@@ -118,12 +118,7 @@ def export(file: Annotated[Path, typer.Argument(metavar="FILE")], passphrase_fil
            where: _Where = None, collection: _Collection = None) -> None:
     """Write everybody to an encrypted file, to keep or to move."""
     def work(settings: Settings) -> None:
-        from visagent.gallery.copies import export_gallery
-
-        with open_own_gallery(settings) as found:
-            count = export_gallery(found, file, _passphrase(passphrase_file, twice=True))
-            _record(settings, found, "export", count=count)
-            typer.echo(f"{count} people exported. Whoever has the file and the passphrase has their templates.")
+        typer.echo(export_own_gallery(settings, file, passphrase_file))
 
     _run(work, where, collection)
 
@@ -173,7 +168,10 @@ def rotate_key(where: _Where = None, yes: _Yes = False) -> None:
         from visagent.tools.recognition.access import location_of
 
         _confirm("Make a new master key? Copies of the database made before can then not be read by anybody.", yes)
-        typer.echo(f"{rotate_master_key(location_of(settings))} people have keys wrapped anew.")
+        count = rotate_master_key(location_of(settings))
+        with open_own_gallery(settings) as found:
+            _record(settings, found, "rotate-key", count=count)
+        typer.echo(f"{count} people have keys wrapped anew.")
 
     _run(work, where, None)
 
@@ -218,6 +216,20 @@ def open_own_gallery(settings: Settings) -> Gallery:
 
     contract = open_encoder(settings.encoder, settings.fairness_module).contract
     return open_gallery(location_of(settings), contract, settings.collection, settings.retention_days)
+
+
+def export_own_gallery(settings: Settings, file: Path, passphrase_file: Path | None = None) -> str:
+    """Write everybody to an encrypted file, and say so; asks for a passphrase if no file has it.
+
+    Raises:
+        GalleryError: The file is there already or cannot be written, or nobody is there to give a passphrase.
+    """
+    from visagent.gallery.copies import export_gallery
+
+    with open_own_gallery(settings) as found:
+        count = export_gallery(found, file, _passphrase(passphrase_file, twice=True))
+        _record(settings, found, "export", count=count)
+    return f"{count} people exported. Whoever has the file and the passphrase has their templates."
 
 
 def _record(settings: Settings, found: Gallery, act: str, **facts: object) -> None:
