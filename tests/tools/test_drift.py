@@ -12,6 +12,7 @@ import pytest
 
 from visagent.datasets.score_series import SeriesPlan, draw_series
 from visagent.errors import AnalysisError
+from visagent.evaluation.drift_components import measure
 from visagent.tools.drift.changepoints import find_steps, robust_outliers
 from visagent.tools.drift.components import estimate_components
 from visagent.tools.drift.mixed import fit_mixed_model
@@ -170,3 +171,12 @@ def test_the_report_is_one_page_with_plots_and_the_same_again(tmp_path: Path) ->
     again = write_report(table, tmp_path / "two", threshold=0.9)
     assert again == found
     assert found["enrol_anew"] and found["fnmr_over_time"]
+
+
+def test_the_page_of_numbers_holds_the_components_and_both_answers() -> None:
+    found = measure(2)
+    for study in ("day to day", "ageing"):
+        for component in ("person", "person x day", "residual"):
+            assert found.value(f"{study}: {component}, estimated over true") == pytest.approx(1, abs=0.15)
+    answers = dict(found.extra["The BEZ question"][1:])
+    assert answers["day to day"].startswith("day-to-day") and answers["ageing"].startswith("whole period")
