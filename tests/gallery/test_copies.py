@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import stat
+import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,8 +15,9 @@ import pytest
 
 from visagent.errors import ContractMismatch, GalleryError, NotAGallery, WrongKey
 from visagent.gallery import Gallery, rotation
-from visagent.gallery.copies import export_gallery, import_gallery, reencode, subject_report
+from visagent.gallery.copies import MAGIC, _key_of, export_gallery, import_gallery, reencode, subject_report
 from visagent.gallery.database import Location
+from visagent.gallery.keys import seal
 from visagent.gallery.records import NewSample, Sighting
 from visagent.gallery.rotation import rotate_master_key
 from visagent.vision.encoder import EmbeddingContract, of_length_one
@@ -138,3 +140,57 @@ def test_a_rotation_that_was_cut_off_is_finished_or_undone(location: Location, c
         assert gallery.person("Ada").samples == 1
     assert not location.key_file.with_suffix(".new").exists()
     assert os.stat(location.key_file).st_mode & 0o077 == 0
+
+
+def test_a_gallery_that_is_open_takes_up_a_new_key(location: Location, contract: EmbeddingContract,
+                                                   sample: Sample) -> None:
+    """What is written with an old key could never be read again."""
+    with Gallery(location, contract) as early:
+        early.enrol("Ada", [sample()], **WORDS)
+        rotate_master_key(location)
+        assert early.person("Ada").samples == 1
+        rotate_master_key(location)
+        early.enrol("Bob", [sample()], **WORDS)
+        with Gallery(location, contract) as late:
+            assert [person.card.name for person in late.people()] == ["Ada", "Bob"]
+            assert len(late.index()) == 2
+        location.key_file.write_bytes(b"x" * 32)
+        assert early.person("Bob").samples == 1, "its own key still is the right one"
+
+
+def test_opening_while_keys_are_rotated_loses_nothing(location: Location, contract: EmbeddingContract,
+                                                      sample: Sample) -> None:
+    with Gallery(location, contract) as gallery:
+        gallery.enrol("Ada", [sample()], **WORDS)
+    stop = threading.Event()
+    failures: list[str] = []
+    opened = 0
+
+    def open_again() -> None:
+        nonlocal opened
+        while not stop.is_set():
+            try:
+                with Gallery(location, contract) as gallery:
+                    opened += len(gallery.people())
+            except BaseException as error:
+                failures.append(repr(error))
+
+    threads = [threading.Thread(target=open_again) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for _ in range(12):
+        assert rotate_master_key(location) == 1
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert failures == [] and opened > 0
+    with Gallery(location, contract) as gallery:
+        assert gallery.person("Ada").samples == 1
+
+
+def test_an_export_put_together_by_hand_is_refused(filled: Gallery, tmp_path: Path) -> None:
+    salt = bytes(16)
+    for content in (b"[]", b"{}", b'{"contract": {}, "people": []}', b"no json"):
+        (tmp_path / "odd").write_bytes(MAGIC + salt + seal(_key_of(PASSPHRASE, salt), content, "export"))
+        with pytest.raises(NotAGallery):
+            import_gallery(filled, tmp_path / "odd", PASSPHRASE)

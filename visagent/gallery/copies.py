@@ -66,14 +66,19 @@ def import_gallery(gallery: Gallery, file: Path, passphrase: str) -> tuple[int, 
         raise NotAGallery("The file is no exported gallery of visagent; make one with `visagent gallery export`.")
     salt, sealed = data[len(MAGIC):len(MAGIC) + SALT_BYTES], data[len(MAGIC) + SALT_BYTES:]
     try:
-        content = json.loads(unseal(_key_of(passphrase, salt), sealed, "export"))
+        opened = unseal(_key_of(passphrase, salt), sealed, "export")
     except TamperedGallery:
         raise WrongKey("The passphrase is not the one that the file was made with, or the file is damaged.") from None
-    held = EmbeddingContract.model_validate(content["contract"])
+    try:
+        content = json.loads(opened)
+        held = EmbeddingContract.model_validate(content["contract"])
+        records = [_from_json(person) for person in content["people"]]
+    except (KeyError, TypeError, ValueError):
+        raise NotAGallery("The exported gallery was made by another version of visagent, or put together by "
+                          "hand.") from None
     if held.id != gallery.contract.id:
         raise ContractMismatch(f"The file holds templates of {held}, and the gallery those of {gallery.contract}; "
                                "import it with that encoder, or enrol anew.")
-    records = [_from_json(person) for person in content["people"]]
     done = [gallery.restore(record) for record in records]
     return sum(one.is_new for one in done), sum(one.added for one in done)
 

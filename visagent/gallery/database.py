@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -21,7 +22,7 @@ FILE_NAME: Final = "gallery.sqlite"
 KEY_NAME: Final = "master.key"
 VERSION_TABLE: Final = "visagent_gallery_version"
 BUSY_SECONDS: Final = 30
-_MIGRATION_LOCK: Final = 0x76697361  # PostgreSQL: any number, the same in every process
+_WRITERS_LOCK: Final = 0x76697361  # PostgreSQL: any number, the same in every process
 _TABLES: Final = {"collections", "people", "samples", "sightings"}
 _EXPLANATIONS: Final[tuple[tuple[tuple[str, ...], type[GalleryError], str], ...]] = (
     (("not a database", "malformed"), NotAGallery,
@@ -83,9 +84,23 @@ def connect(location: Location) -> Engine:
     return engine
 
 
-def writing(engine: Engine) -> AbstractContextManager[Connection]:
-    """A transaction that will write: it waits for other writers at its beginning, not in its middle."""
-    return engine.execution_options(writes=True).begin()
+@contextmanager
+def reading(engine: Engine) -> Iterator[Connection]:
+    """A transaction that sees one moment, whatever others write meanwhile."""
+    with engine.connect() as connection:
+        if connection.dialect.name == "postgresql":  # SQLite does so by itself
+            connection.execution_options(isolation_level="REPEATABLE READ")
+        with connection.begin():
+            yield connection
+
+
+@contextmanager
+def writing(engine: Engine) -> Iterator[Connection]:
+    """A transaction that will write: it waits for other writers at its beginning, one at a time."""
+    with engine.execution_options(writes=True).begin() as connection:
+        if connection.dialect.name == "postgresql":
+            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _WRITERS_LOCK})
+        yield connection
 
 
 def explained(error: SQLAlchemyError) -> GalleryError:
@@ -171,9 +186,7 @@ def _is_current(connection: Connection) -> bool:
 
 
 def _migrate(connection: Connection) -> None:
-    if connection.dialect.name == "postgresql":  # two processes that open a new gallery at once
-        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
-    if _is_current(connection):  # another process was faster
+    if _is_current(connection):  # two processes opened a new gallery at once, and the other was faster
         return
     from alembic import command
     from alembic.config import Config

@@ -14,23 +14,14 @@ from types import TracebackType
 from typing import Final
 
 import numpy as np
-from sqlalchemy import Connection, Engine, delete, func, insert, select, text, update
+from sqlalchemy import Connection, Engine, delete, func, insert, select, update
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from visagent.audit import AuditTrail
-from visagent.errors import ContractMismatch, GalleryError, NotAGallery, PersonExists, UnknownPerson, WrongKey
-from visagent.gallery.database import Location, connect, explained, scrub, writing
+from visagent.errors import ContractMismatch, GalleryError, NotAGallery, PersonExists, UnknownPerson
+from visagent.gallery.database import Location, connect, explained, reading, scrub, writing
 from visagent.gallery.index import TemplateIndex
-from visagent.gallery.keys import (
-    AUDIT_KEY,
-    MasterKey,
-    create_master_key,
-    keep_audit_key,
-    load_master_key,
-    new_key,
-    seal,
-    unseal,
-)
+from visagent.gallery.keys import AUDIT_KEY, keep_audit_key, new_key, seal, unseal
 from visagent.gallery.records import (
     Card,
     Enrolled,
@@ -43,7 +34,7 @@ from visagent.gallery.records import (
     clean_name,
     comparable,
 )
-from visagent.gallery.rotation import KEY_CHECK, settle
+from visagent.gallery.rotation import KEY_CHECK, CurrentKey, settle
 from visagent.gallery.tables import Collection, Person, Sample
 from visagent.gallery.tables import Sighting as SightingRow
 from visagent.vision.encoder import EmbeddingContract, Embeddings
@@ -95,12 +86,14 @@ class Gallery:
         self._lock = threading.RLock()
         self._index = TemplateIndex(contract.dimension)
         self._revision = -1
+        self._id = ""  # while it is being opened
         self.contract = contract
         self.collection = collection
         try:
-            self._key = self._open_key(location)
-            self._wrapping = self._key.derived("wrap")
-            audit_key = keep_audit_key(location.folder / AUDIT_KEY, self._key)
+            with self._engine.connect() as connection:
+                sealed = bool(connection.scalar(select(func.count()).select_from(Collection)))
+            self._key = CurrentKey(location, sealed=sealed)
+            audit_key = keep_audit_key(location.folder / AUDIT_KEY, self._key.master)
             self.picture_key = audit_key.derived("audit picture")
             self.audit = AuditTrail(location.folder / "audit.jsonl", audit_key.secret)
             self._id = self._open_collection(retention_days)
@@ -292,7 +285,8 @@ class Gallery:
     @contextmanager
     def _reading(self) -> Iterator[Connection]:
         try:
-            with self._engine.connect() as connection, connection.begin():
+            with reading(self._engine) as connection:
+                self._follow_key(connection)
                 yield connection
         except DBAPIError as error:
             raise explained(error) from None
@@ -301,22 +295,17 @@ class Gallery:
     def _writing(self) -> Iterator[Connection]:
         try:
             with writing(self._engine) as connection:
-                if connection.dialect.name == "postgresql":  # one writer at a time, as with SQLite
-                    connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": WRITERS_LOCK})
+                self._follow_key(connection)
                 yield connection
         except IntegrityError:
             raise PersonExists("Somebody of that name was enrolled at the same moment; try again.") from None
         except DBAPIError as error:
             raise explained(error) from None
 
-    def _open_key(self, location: Location) -> MasterKey:
-        """The master key; a new one only where nothing was ever sealed."""
-        if location.key_file.exists():
-            return load_master_key(location.key_file)
-        with self._reading() as connection:
-            if connection.scalar(select(func.count()).select_from(Collection)):
-                return load_master_key(location.key_file)  # says that it is missing
-        return create_master_key(location.key_file)
+    def _follow_key(self, connection: Connection) -> None:
+        check = connection.scalar(select(Collection.key_check).where(Collection.id == self._id))
+        if check is not None:
+            self._key.follow(bytes(check), self._id)
 
     def _open_collection(self, retention_days: int | None) -> str:
         name = comparable(self.collection)
@@ -326,11 +315,9 @@ class Gallery:
                 identity = uuid.uuid4().hex
                 connection.execute(insert(Collection).values(
                     id=identity, name=name, contract=self.contract.model_dump_json(), revision=0, created=_now(),
-                    key_check=self._key.tag(KEY_CHECK, identity), retention_days=retention_days))
+                    key_check=self._key.master.tag(KEY_CHECK, identity), retention_days=retention_days))
                 return identity
-            if bytes(row.key_check) != self._key.tag(KEY_CHECK, row.id):
-                raise WrongKey("The master key is not the one that this gallery was made with: put the right file "
-                               "master.key in its place.")
+            self._key.follow(bytes(row.key_check), row.id)
             try:
                 held = EmbeddingContract.model_validate_json(row.contract)
             except ValueError:
@@ -353,7 +340,7 @@ class Gallery:
         identity, key, created = uuid.uuid4().hex, new_key(), created or _now()
         if expires is None and days is not None:
             expires = created + timedelta(days=days)
-        row = _Row(identity, seal(self._wrapping, key, self._id, identity, "key"),
+        row = _Row(identity, seal(self._key.wrapping, key, self._id, identity, "key"),
                    seal(key, _json(card), self._id, identity, "card"), created, expires)
         connection.execute(insert(Person).values(
             id=row.id, collection_id=self._id, name_tag=self._name_tag(card.name), wrapped_key=row.wrapped_key,
@@ -456,10 +443,10 @@ class Gallery:
         return row
 
     def _name_tag(self, name: str) -> bytes:
-        return self._key.tag("name", f"{self._id} {comparable(name)}")
+        return self._key.master.tag("name", f"{self._id} {comparable(name)}")
 
     def _unwrap(self, person: str, wrapped: bytes) -> bytes:
-        return unseal(self._wrapping, wrapped, self._id, person, "key")
+        return unseal(self._key.wrapping, wrapped, self._id, person, "key")
 
     def _person_key(self, row: _Row) -> bytes:
         return self._unwrap(row.id, row.wrapped_key)
