@@ -52,9 +52,10 @@ def test_a_person_s_whole_life_in_the_gallery(home: Path) -> None:
         ada = next(found.templates())[2]
         near = of_length_one(ada[None] + 0.02 * np.random.default_rng(0).standard_normal((1, 128)))[0]
         found.enrol("Augusta", [NewSample(near, "picture")], purpose="a test", consent="form 7")
+        found.enrol("Bob", [NewSample(np.eye(128, dtype=np.float32)[0], "bob")], purpose="a test", consent="form 8")
     assert {json.loads(line)["name"] for line in run(["gallery", "list", "--json"]).stdout.splitlines()} \
-        == {"Ada", "Augusta"}
-    assert "declined" not in run(["gallery", "merge", "Augusta", "Ada", "--yes"]).output
+        == {"Ada", "Augusta", "Bob"}
+    assert "do not look like one person" not in run(["gallery", "merge", "Augusta", "Ada", "--yes"]).output
     assert "2 samples" in run(["gallery", "rename", "Ada", "Ada Lovelace"]).stdout + run(["gallery", "list"]).stdout
     told = json.loads(run(["gallery", "show", "ada lovelace"]).stdout)
     assert told["consent"] == "form 7" and len(told["samples"]) == 2
@@ -63,8 +64,11 @@ def test_a_person_s_whole_life_in_the_gallery(home: Path) -> None:
     assert b"Ada" not in (home / "copy.visagent").read_bytes()
     run(["gallery", "rotate-key", "--yes"])
     run(["forget", "--person", "Ada Lovelace"])
+    run(["enrol", "ada.jpg", "--person", "Ada", *ENROL])
+    assert "do not look like one person" in run(["gallery", "merge", "Bob", "Ada", "--yes"]).output
+    run(["forget", "--person", "Ada"])
     assert "Nobody is enrolled" in run(["gallery", "list"]).stdout
-    assert "1 people and 2 samples" in run(["gallery", "import", "copy.visagent", "--passphrase-file", "words"]).stdout
+    assert "2 people and 3 samples" in run(["gallery", "import", "copy.visagent", "--passphrase-file", "words"]).stdout
     assert "Ada Lovelace" in run(["identify", "ada.jpg", "--no-require-live"]).stdout
     assert "none changed" in run(["audit", "verify"]).stdout
     acts = [json.loads(line)["act"] for line in run(["audit", "show"]).stdout.splitlines()]

@@ -17,6 +17,7 @@ from visagent.terminal import clean
 
 if TYPE_CHECKING:
     from visagent.gallery import Gallery
+    from visagent.vision.encoder import EmbeddingContract
 
 _EXAMPLES = """
 Examples:
@@ -105,7 +106,10 @@ def merge(name: _Name, into: Annotated[str, typer.Argument(metavar="INTO")], whe
     def work(settings: Settings) -> None:
         with open_own_gallery(settings) as found:
             gone = found.person(name).id
-            _confirm(f"Move all of {clean(name)} to {clean(into)}? This cannot be taken back.", yes)
+            unlike = _unlike(settings, found.contract, found.similarity(name, into))
+            if unlike and yes:
+                complain(unlike)
+            _confirm(f"{unlike} Move all of {clean(name)} to {clean(into)}? This cannot be taken back.".strip(), yes)
             found.merge(name, into)
             _record(settings, found, "merge", person=found.person(into).id, gone=gone)
             typer.echo(f"{clean(into)} now has {found.person(into).samples} samples.")
@@ -230,6 +234,19 @@ def export_own_gallery(settings: Settings, file: Path, passphrase_file: Path | N
         count = export_gallery(found, file, _passphrase(passphrase_file, twice=True))
         _record(settings, found, "export", count=count)
     return f"{count} people exported. Whoever has the file and the passphrase has their templates."
+
+
+def _unlike(settings: Settings, contract: EmbeddingContract, similarity: float) -> str:
+    """A sentence if two people do not look like one: whoever is compared with the mean of both is then missed."""
+    from visagent.errors import CalibrationError
+    from visagent.tools.recognition.calibration import open_calibration
+
+    try:
+        least = open_calibration(contract, settings.calibration).different_below
+    except CalibrationError:
+        return ""
+    return "" if similarity >= least else \
+        f"They do not look like one person: similarity {similarity:.3f}, different people under {least:.3f}."
 
 
 def _record(settings: Settings, found: Gallery, act: str, **facts: object) -> None:

@@ -37,7 +37,7 @@ from visagent.gallery.records import (
 from visagent.gallery.rotation import KEY_CHECK, CurrentKey, settle
 from visagent.gallery.tables import Collection, Person, Sample
 from visagent.gallery.tables import Sighting as SightingRow
-from visagent.vision.encoder import EmbeddingContract, Embeddings
+from visagent.vision.encoder import EmbeddingContract, Embeddings, of_length_one, similarity_of
 
 WRITERS_LOCK: Final = 0x76697362
 """PostgreSQL's lock for whoever changes a gallery: any number, the same in every process."""
@@ -223,6 +223,12 @@ class Gallery:
         with self._reading() as connection:
             row = next(iter(self._rows(connection, Person.id == person)), None)
             return None if row is None else self._read_card(row).name
+
+    def similarity(self, name: str, other: str) -> float:
+        """How alike the means of two people's templates are, -1 to 1. Raises UnknownPerson."""
+        means = [np.sum([sample.embedding for record in self.everything(one) for sample in record.samples], axis=0)
+                 for one in (name, other)]
+        return similarity_of(*of_length_one(np.stack(means)))
 
     def index(self) -> TemplateIndex:
         """The search index, brought up to date with the database."""
