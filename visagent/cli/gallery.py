@@ -52,6 +52,8 @@ _Yes = Annotated[bool, typer.Option("--yes", help="Do not ask first.")]
 def list_people(where: _Where = None, collection: _Collection = None, as_json: _Json = False) -> None:
     """List who is enrolled."""
     def work(settings: Settings) -> None:
+        from visagent.gallery.records import samples_in_words
+
         with open_own_gallery(settings) as found:
             people = found.people()
             _record(settings, found, "people", decision="listed", count=len(people))
@@ -64,7 +66,8 @@ def list_people(where: _Where = None, collection: _Collection = None, as_json: _
                                           ensure_ascii=False))
                 else:
                     until = f", until {person.expires.date()}" if person.expires else ""
-                    typer.echo(f"{clean(person.card.name)}  {person.samples} samples since {person.created.date()}"
+                    held = samples_in_words(person.samples)
+                    typer.echo(f"{clean(person.card.name)}  {held} since {person.created.date()}"
                                f"{until}  {clean(person.card.purpose)} ({clean(person.card.consent)})")
             if not people and not as_json:
                 typer.echo("Nobody is enrolled.")
@@ -104,6 +107,8 @@ def merge(name: _Name, into: Annotated[str, typer.Argument(metavar="INTO")], whe
           collection: _Collection = None, yes: _Yes = False) -> None:
     """Move everything of one person to another: both are the same person."""
     def work(settings: Settings) -> None:
+        from visagent.gallery.records import samples_in_words
+
         with open_own_gallery(settings) as found:
             gone = found.person(name).id
             unlike = _unlike(settings, found.contract, found.similarity(name, into))
@@ -112,7 +117,7 @@ def merge(name: _Name, into: Annotated[str, typer.Argument(metavar="INTO")], whe
             _confirm(f"{unlike} Move all of {clean(name)} to {clean(into)}? This cannot be taken back.".strip(), yes)
             found.merge(name, into)
             _record(settings, found, "merge", person=found.person(into).id, gone=gone)
-            typer.echo(f"{clean(into)} now has {found.person(into).samples} samples.")
+            typer.echo(f"{clean(into)} now has {samples_in_words(found.person(into).samples)}.")
 
     _run(work, where, collection)
 
@@ -133,11 +138,12 @@ def import_(file: Annotated[Path, typer.Argument(metavar="FILE")], passphrase_fi
     """Add everybody of an exported file; what is there already stays."""
     def work(settings: Settings) -> None:
         from visagent.gallery.copies import import_gallery
+        from visagent.gallery.records import samples_in_words
 
         with open_own_gallery(settings) as found:
             people, samples = import_gallery(found, file, _passphrase(passphrase_file, twice=False))
             _record(settings, found, "import", people=people, samples=samples)
-            typer.echo(f"{people} people and {samples} samples added.")
+            typer.echo(f"{'1 person' if people == 1 else f'{people} people'} and {samples_in_words(samples)} added.")
 
     _run(work, where, collection)
 

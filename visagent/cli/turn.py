@@ -32,6 +32,7 @@ class Conversation:
         names: The person's own name of each picture, by id.
         waiting: Named pictures that go with the next question.
         spinner: A sign of life while a turn runs.
+        asked: Whether there was a question before, so that the model is loaded.
     """
 
     agent: Agent
@@ -39,6 +40,7 @@ class Conversation:
     names: dict[str, str] = field(default_factory=dict)
     waiting: list[tuple[str, Picture]] = field(default_factory=list)
     spinner: Spinner = field(default_factory=lambda: Spinner())
+    asked: bool = False
 
     def ask(self, question: str) -> Answer:
         """Ask about the pictures so far and those waiting, show the turn, and return its answer.
@@ -49,7 +51,8 @@ class Conversation:
         words = WordStream(self.console)
         started: Mapping[str, object] = {}
         spinner = self.spinner
-        spinner.start("Loading the model")
+        spinner.start("Reading the question" if self.asked else "Loading the model")
+        self.asked = True
         try:
             for event in self.agent.stream(question, [picture for _, picture in self.waiting]):
                 spinner.stop()

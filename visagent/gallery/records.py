@@ -140,6 +140,11 @@ class Forgotten:
     erased: bool
 
 
+def samples_in_words(number: int) -> str:
+    """The count as a person says it: 1 sample, 2 samples."""
+    return "1 sample" if number == 1 else f"{number:,} samples"
+
+
 def clean_name(name: str) -> str:
     """The name as it is stored: composed characters, single spaces.
 

@@ -13,7 +13,7 @@ from pydantic import Field
 
 from visagent.errors import UnknownPerson
 from visagent.evidence import Finding, Score, abstain, not_possible
-from visagent.gallery.records import MAX_NAME, NewSample
+from visagent.gallery.records import MAX_NAME, NewSample, samples_in_words
 from visagent.tools.contract import STRIPPED, ImageId, Tool, ToolContext, ToolInput
 from visagent.tools.recognition.access import calibration_of, encoder_of, gallery_of, identity_of, record
 from visagent.tools.recognition.liveness import SCREENED, screen
@@ -156,16 +156,12 @@ def _somebody_else(name: str, samples: list[_Sample], gallery: Gallery, context:
 
 
 def _summary(name: str, added: int, known: int, total: int, refused: dict[str, str]) -> str:
-    parts = [f'Enrolled "{name}": {_count(added)} added, {total} in all.']
+    parts = [f'Enrolled "{name}": {samples_in_words(added)} added, {total} in all.']
     if known:
-        parts.append(f"{_count(known)} had been enrolled before.")
+        parts.append(f"{samples_in_words(known)} had been enrolled before.")
     if refused:
         parts.append("Left out: " + " ".join(refused.values()))
     return " ".join(parts)
-
-
-def _count(number: int) -> str:
-    return "1 sample" if number == 1 else f"{number} samples"
 
 
 ENROL = Tool(

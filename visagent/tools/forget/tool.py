@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from visagent.evidence import Finding, Score
-from visagent.gallery.records import MAX_NAME, clean_name
+from visagent.gallery.records import MAX_NAME, clean_name, samples_in_words
 from visagent.tools.contract import STRIPPED, Tool, ToolContext, ToolInput
 from visagent.tools.recognition.access import gallery_of, identity_of, record
 
@@ -31,7 +31,8 @@ def run_forget(request: ForgetInput, context: ToolContext) -> Finding:
     record(context, "forget", decision="forgotten", person=gone.person, samples=gone.samples)
     return Finding(
         tool="forget", answer="forgotten",
-        summary=f'Forgot "{clean_name(name)}": {gone.samples} samples and {gone.sightings} mated scores were removed.',
+        summary=f'Forgot "{clean_name(name)}": {samples_in_words(gone.samples)} and '
+                f"{gone.sightings} mated score{'' if gone.sightings == 1 else 's'} were removed.",
         scores=(Score(name="samples removed", value=gone.samples),
                 Score(name="mated scores removed", value=gone.sightings)),
         model=identity_of(gallery.contract),

@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from visagent.evidence import Finding, Score
-from visagent.gallery.records import MAX_NAME, PersonRecord
+from visagent.gallery.records import MAX_NAME, PersonRecord, samples_in_words
 from visagent.tools.contract import STRIPPED, Tool, ToolContext, ToolInput
 from visagent.tools.recognition.access import gallery_of, identity_of, record
 
@@ -43,7 +43,8 @@ def run_people(request: PeopleInput, context: ToolContext) -> Finding:
 def _all_about(person: PersonRecord) -> str:
     card = person.card
     until = f", until {person.expires.date()}" if person.expires else ""
-    return (f'"{card.name}" is enrolled with {person.samples} samples since {person.created.date()}{until}. Purpose: '
+    since = f"{person.created.date()}{until}"
+    return (f'"{card.name}" is enrolled with {samples_in_words(person.samples)} since {since}. Purpose: '
             f"{card.purpose}. Consent: {card.consent}. {person.sightings} mated scores are kept, and no picture.")
 
 
