@@ -13,7 +13,7 @@ def test_nanos_prompt_is_the_one_it_was_trained_with() -> None:
 
 def test_the_system_prompt_is_unchanged() -> None:
     # If this fails you changed the prompt: ask the routing questions again, then write the new digest here.
-    assert hashlib.sha256(load_prompt("system").encode()).hexdigest()[:16] == "c9235a75f7a1aef0"
+    assert hashlib.sha256(load_prompt("system").encode()).hexdigest()[:16] == "f734fe149d61c8cf"
 
 
 def test_the_system_prompt_gives_the_off_topic_answer_word_for_word() -> None:

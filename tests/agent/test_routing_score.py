@@ -32,6 +32,8 @@ RECORDS = load_questions()
 DEVELOPMENT = load_questions(DEVELOPMENT_QUESTIONS)
 FRESH = load_questions(FRESH_QUESTIONS)
 BLIND = load_questions(BLIND_QUESTIONS)
+GALLERY = [record for name in ("gallery", "gallery_development")
+           for record in load_questions(BLIND_QUESTIONS.with_name(f"routing_{name}.jsonl"))]
 
 
 def spoof(image: str) -> Call:
@@ -78,6 +80,24 @@ def test_a_record_is_well_formed(record: dict[str, Any]) -> None:
         assert set(call.get("arguments", ARGUMENTS[call["name"]])) == ARGUMENTS[call["name"]]
         assert set(call.get("arguments", {}).values()) <= session
         assert len(set(call.get("arguments", {}).values())) == len(call.get("arguments", {}))
+
+
+@pytest.mark.parametrize("record", GALLERY, ids=lambda record: record["question"][:40])
+def test_a_record_about_the_gallery_is_well_formed(record: dict[str, Any]) -> None:
+    assert record["question"] == record["question"].strip() != "" and record["style"] in STYLES | {"indirect"}
+    session = [f"image_{number}" for number in range(1, record["pictures"] + 1)]
+    for call in all_calls(record):
+        pictures, person = {}, None
+        for name, value in call["arguments"].items():
+            if name == "person":
+                person = value
+            else:
+                pictures[name] = value if isinstance(value, list) else [value]
+        assert all(set(shown) <= set(session) for shown in pictures.values())
+        assert set(pictures) == {"enrol": {"images"}, "people": set(), "forget": set(), "drift": set(),
+                                 "fairness": set()}.get(call["name"], {"image"})
+        assert person is None or person.casefold() in record["question"].casefold(), "as the person wrote it"
+        assert call["name"] not in ("enrol", "forget") or person
 
 
 def test_no_two_questions_share_a_skeleton() -> None:

@@ -10,6 +10,9 @@ from visagent.datasets.questions import fill
 _ONSETS: Final = ("b", "br", "ch", "d", "f", "g", "h", "j", "k", "kl", "l", "m", "n", "p", "qu", "r", "s", "sh", "st",
                   "t", "tr", "v", "w", "y", "z")
 _VOWELS: Final = ("a", "e", "i", "o", "u", "ai", "ee", "ia", "oo", "ou")
+_TITLES: Final = ("Mr", "Ms", "Mrs", "Dr", "Miss", "Prof", "Sister", "Captain", "Professor", "Officer")
+_PARTICLES: Final = ("al-", "Al-", "de ", "de la ", "van der ", "van ", "von ", "O'", "Mc", "bin ", "da ", "El ",
+                     "St. ")
 _CODAS: Final = ("", "", "", "l", "m", "n", "r", "s", "t", "x", "nd", "ck", "rn", "th")
 
 
@@ -20,10 +23,11 @@ def sample_name(rng: Random) -> str:
         name = fill("name.given", rng)
     elif drawn < 0.62:
         name = f"{fill('name.given', rng)} {_last(rng)}"
-    elif drawn < 0.68:
-        name = f"{rng.choice(('Mr', 'Ms', 'Mrs', 'Dr', 'Miss', 'Prof', 'Sister', 'Captain'))} {_last(rng)}"
+    elif drawn < 0.69:
+        name = f"{rng.choice(_TITLES)}{rng.choice(('', '.'))} {_last(rng)}"
     elif drawn < 0.72:
-        name = f"{fill('name.given', rng)} {rng.choice('ABCDEFGHJKLMNPRSTVW')}."
+        initial = f"{rng.choice('ABCDEFGHJKLMNPRSTVW')}."
+        name = f"{fill('name.given', rng)} {initial}" if rng.random() < 0.4 else f"{initial} {_last(rng)}"
     elif drawn < 0.88:
         name = made_up_name(rng)
     else:
@@ -33,7 +37,10 @@ def sample_name(rng: Random) -> str:
 
 def _last(rng: Random) -> str:
     name = fill("name.family", rng)
-    return f"{name}-{fill('name.family', rng)}" if rng.random() < 0.04 else name
+    drawn = rng.random()
+    if drawn < 0.06:
+        return f"{name}-{fill('name.family', rng)}"
+    return rng.choice(_PARTICLES) + name if drawn < 0.14 else name
 
 
 def made_up_name(rng: Random) -> str:

@@ -30,9 +30,12 @@ from visagent.datasets.questions import (
 from visagent.datasets.references import name_all, name_picture, name_two
 from visagent.datasets.written import NAME, WrittenQuestion, written_questions
 
-CANNOT: Final = ("I answer questions about faces in pictures: whether a face is live or a spoof, what expression it "
-                 "shows, whether two pictures show the same person, and how many faces there are, where, and how good "
-                 "the picture is.")
+CANNOT: Final = (
+    "I answer questions about faces in pictures: whether a face is live or a spoof, what expression it shows, whether "
+    "two pictures show the same person, who of the enrolled people it is, and how many faces there are, where, and "
+    "how good the picture is. I also enrol and forget people, and tell whether match scores drift or differ between "
+    "groups."
+)
 """The answer to everything that is off topic, and to "what can you do?"."""
 
 NOT_OFFERED: Final = "I cannot tell that from a face here. " + CANNOT
@@ -65,7 +68,7 @@ _INTENTS_BY_WEIGHT: Final = {
     "expression.open": 4, "expression.closed": 3, "expression.yes_no": 4, "verify": 7,
     "faces.count": 4, "faces.where": 3, "faces.quality": 4, "identify": 6,
 }
-_WRITTEN_WEIGHTS: Final = (1.0, 1.0, 1.0, 1.0, 1.7, 1.4, 1.1, 1.2, 0.8, 0.8)
+_WRITTEN_WEIGHTS: Final = (1.0, 1.0, 1.0, 1.0, 2.0, 1.4, 1.2, 1.5, 0.9, 1.1)
 """How often each tool is asked for among the questions that were written whole; in the order of `TOOL_NAMES`."""
 _WITHOUT_PICTURE: Final = ("enrol", "people", "forget", "drift", "fairness")
 _OPENINGS: Final = [kind for kind in MIX if kind not in ("follow_up", "final_answer")]

@@ -49,7 +49,8 @@ class Copies:
                 name = made_up_name(rng) if rng.random() < MADE_UP_SHARE else sample_name(rng)
                 asked = asked_about(rng.choice(named), name)
                 assert not isinstance(asked.target, str)
-                before, value, after = _call(asked.target[-1], name)
+                about = next(call for call in asked.target if call.person)
+                before, value, after = _call(about, name)
                 head = tokenizer.encode(f"<|im_start|>user\n{asked.text}<|im_end|>\n<|im_start|>assistant\n{before}")
                 copied = tokenizer.encode(f"{value}{after}<|im_end|>")
                 ids = [*head, *copied]

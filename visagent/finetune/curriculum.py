@@ -43,7 +43,7 @@ FAMILY = 4
 MOST_ENDINGS = 4
 """Questions in one sequence; more would save tokens, but what a token sees of the sequence gets longer."""
 QUESTIONS_PER_PICTURE = 2
-LIVE_SHARE = 0.54
+LIVE_SHARE = 0.57
 """Share of live faces among the views that live or spoof is asked about. Half of the packed views are live; a little
 more, because a false alarm costs a person's trust and the words, unlike the specialist's score, have no threshold."""
 NAME_PLACE = 5

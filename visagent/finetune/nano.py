@@ -26,6 +26,7 @@ from torch import nn
 from transformers import Idefics3ForConditionalGeneration, PreTrainedTokenizerFast
 
 from visagent.datasets.attacks import ATTACK_TYPES, CLUES
+from visagent.datasets.conversation import TOOL_NAMES
 from visagent.datasets.nano_examples import SpoofLabel, expression_question, spoof_answer, spoof_question
 from visagent.datasets.routing import sample_text_example
 from visagent.errors import run_command
@@ -43,7 +44,7 @@ from visagent.vision.crop import VIEW_SIDE
 DECISION = 0.6
 """Weight in the loss of an answer's first token, which decides what kind of answer it is: the same for every answer,
 or the short ones (live) would be preferred to the long ones (spoof). Likewise of the names in a tool call."""
-COPIES, COPYING = 40, 0.4
+COPIES, COPYING = 24, 0.3
 """Questions with names per step, and their weight, see `visagent.finetune.copying`."""
 READINGS = 224
 """Bare questions per step, see `visagent.finetune.reading`."""
@@ -226,7 +227,8 @@ def save_nano(nano: Idefics3ForConditionalGeneration, tokenizer: PreTrainedToken
     state = {name: value.to(torch.bfloat16) for name, value in nano.state_dict().items()}
     nano.save_pretrained(folder, state_dict=state)
     build_processor(tokenizer).save_pretrained(folder)
-    profile = {"view": "face", "box_scale": 1000, "system_prompt": "nano", "answers_with": "findings"}
+    profile = {"view": "face", "box_scale": 1000, "system_prompt": "nano", "answers_with": "findings",
+               "tools": list(TOOL_NAMES)}
     (folder / "visagent.json").write_text(json.dumps(profile) + "\n")
     configuration = json.loads((folder / "config.json").read_text())
     configuration["dtype"] = "bfloat16"

@@ -9,7 +9,9 @@ PromptName = Literal["system", "nano"]
 
 CAPABILITIES = (
     "I answer questions about faces in pictures: whether a face is live or a spoof, what expression it shows, whether "
-    "two pictures show the same person, and how many faces there are, where, and how good the picture is."
+    "two pictures show the same person, who of the enrolled people it is, and how many faces there are, where, and "
+    "how good the picture is. I also enrol and forget people, and tell whether match scores drift or differ between "
+    "groups."
 )
 """The honest answer to anything off topic; visagent-nano is trained to give it word for word."""
 
