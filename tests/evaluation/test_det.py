@@ -76,6 +76,7 @@ def test_axes_are_normal_deviates() -> None:
     """A normal score is a straight line on them: equal steps of the deviate are equal steps of the page."""
     assert det.deviate([0.02275013, 0.15865525, 0.5, 0.84134475]) == pytest.approx([-2, -1, 0, 1], abs=1e-6)
     assert det.deviate([0.0, 1.0]) == pytest.approx(ndtri([0.001, 0.999]))  # at infinity: drawn at the corner
+    assert det.deviate([0.0, 1.0], (1e-5, 0.4)) == pytest.approx(ndtri([1e-5, 0.4]))
 
 
 def test_svg_png_and_data_show_the_curve_and_its_operating_point(tmp_path: Path) -> None:

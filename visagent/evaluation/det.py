@@ -4,7 +4,7 @@
 
 For presentation attacks the axes are APCER (of the worst attack type at each threshold, as ISO/IEC 30107-3 asks, or of
 all types pooled) and BPCER; for comparison of faces they are FNMR and FMR. Rates of 0 and 1 lie at infinity on such
-axes: the drawing ends at 0.1 % and 99.9 %, the data do not. The plot is written as SVG or PNG, the data as CSV.
+axes: the drawing ends somewhere, the data do not. The plot is written as SVG or PNG, the data as CSV.
 """
 
 from __future__ import annotations
@@ -26,8 +26,11 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-TICKS = (0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 0.9, 0.95, 0.99, 0.999)
-"""Rates that are marked on both axes; the first and the last end them."""
+TICKS = (1e-5, 1e-4, 0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 0.9, 0.95, 0.99, 0.999)
+"""Rates that are marked on an axis as far as it goes."""
+Ends = tuple[float, float]
+ENDS: Ends = (0.001, 0.999)
+"""Where an axis begins and ends unless another is asked for."""
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#000000")
 """Okabe and Ito's colours, which most colour-blind people tell apart."""
@@ -101,7 +104,8 @@ def worst_type_curve(scores: Scores, truth: Sequence[str | None]) -> DetCurve:
 
 
 def write_det(path: Path, curves: Mapping[str, DetCurve], *, points: Mapping[str, float] | None = None,
-              axes: tuple[str, str] = ("APCER", "BPCER"), title: str = "DET") -> None:
+              axes: tuple[str, str] = ("APCER", "BPCER"), title: str = "DET", across: Ends = ENDS, up: Ends = ENDS
+              ) -> None:
     """Draw curves, and write their data beside the drawing with the ending `.csv`.
 
     Args:
@@ -110,6 +114,8 @@ def write_det(path: Path, curves: Mapping[str, DetCurve], *, points: Mapping[str
         points: The operating threshold of a curve by its name; it is marked on the curve.
         axes: What is missed (across) and what is a false alarm (up).
         title: Above the drawing.
+        across: Rates at which the first axis begins and ends.
+        up: Likewise of the second.
 
     Raises:
         VisagentError: Another ending, or more curves than there are colours.
@@ -118,14 +124,14 @@ def write_det(path: Path, curves: Mapping[str, DetCurve], *, points: Mapping[str
         raise VisagentError(f"A DET plot is written as .svg or .png, not as {path.suffix or 'a file without ending'}.")
     if len(curves) > len(COLOURS):
         raise VisagentError(f"A DET plot has at most {len(COLOURS)} curves; draw the others apart.")
-    figure, plot = _empty(axes, title)
+    figure, plot = _empty(axes, title, across, up)
     for (name, curve), colour in zip(curves.items(), COLOURS, strict=False):
         label = f"{name}: EER {curve.equal_error_rate:.1%}"
         if points is not None and name in points:
             missed, alarms = curve.at(points[name])
-            plot.plot(deviate(missed), deviate(alarms), "o", color=colour, clip_on=False)
+            plot.plot(deviate(missed, across), deviate(alarms, up), "o", color=colour, clip_on=False)
             label += f"; in use: {axes[0]} {missed:.1%}, {axes[1]} {alarms:.1%}"
-        plot.plot(deviate(curve.missed), deviate(curve.false_alarms), color=colour, label=label)
+        plot.plot(deviate(curve.missed, across), deviate(curve.false_alarms, up), color=colour, label=label)
     plot.legend(loc="upper right", fontsize="small")
     figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else {})
     with path.with_suffix(".csv").open("w", newline="", encoding="utf-8") as file:
@@ -136,26 +142,28 @@ def write_det(path: Path, curves: Mapping[str, DetCurve], *, points: Mapping[str
                             zip(curve.thresholds, curve.missed, curve.false_alarms, strict=True))
 
 
-def _empty(axes: tuple[str, str], title: str) -> tuple[Figure, Axes]:
+def _empty(axes: tuple[str, str], title: str, across: Ends, up: Ends) -> tuple[Figure, Axes]:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(5.6, 5.6), dpi=110, layout="constrained")
     plot = figure.subplots()
-    names = [f"{100 * tick:g}" for tick in TICKS]
-    places, ends = deviate(TICKS), deviate((TICKS[0], TICKS[-1]))
-    plot.set(xlabel=f"{axes[0]} (%)", ylabel=f"{axes[1]} (%)", title=title, xlim=ends, ylim=ends, aspect="equal")
-    plot.set_xticks(places, names, fontsize="small")
-    plot.set_yticks(places, names, fontsize="small")
+    plot.set(xlabel=f"{axes[0]} (%)", ylabel=f"{axes[1]} (%)", title=title, xlim=deviate(across, across),
+             ylim=deviate(up, up))
+    for axis, ends in ((plot.xaxis, across), (plot.yaxis, up)):
+        ticks = [tick for tick in TICKS if ends[0] <= tick <= ends[1]]
+        axis.set_ticks(list(deviate(ticks, ends)), [f"{100 * tick:g}" for tick in ticks], fontsize="small")
     plot.grid(color="0.88")
-    plot.plot(ends, ends, color="0.88")
+    shared = max(across[0], up[0]), min(across[1], up[1])
+    both = deviate(shared, shared)
+    plot.plot(both, both, color="0.88")
     return figure, plot
 
 
-def deviate(rates: ArrayLike) -> NDArray[np.float64]:
-    """Normal deviates of rates, each clipped to the ends of the axes."""
+def deviate(rates: ArrayLike, ends: Ends = ENDS) -> NDArray[np.float64]:
+    """Normal deviates of rates, each clipped to the ends of an axis."""
     from scipy.special import ndtri
 
-    return np.asarray(ndtri(np.clip(rates, TICKS[0], TICKS[-1])), np.float64)
+    return np.asarray(ndtri(np.clip(rates, *ends)), np.float64)
 
 
 def read_scores(path: Path) -> tuple[NDArray[np.float64], list[str | None]]:

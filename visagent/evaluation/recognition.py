@@ -147,7 +147,8 @@ def measure(table: EmbeddingTable, calibration: Calibration, *, command: str, pi
         groups = sorted(set(test.groups.tolist()) - {""})
         curves = {"all, within groups": det_of(comparisons)} if groups else {"all": det_of(comparisons)}
         curves |= {group: det_of(compare_all(test.take(test.groups == group), leave_out=same)) for group in groups}
-        write_det(det, curves, axes=("FNMR", "FMR"), title="Comparison of two faces, people not calibrated on")
+        write_det(det, curves, axes=("FNMR", "FMR"), title="Comparison of two faces, people not calibrated on",
+                  across=(0.001, 0.8), up=(1e-5, 0.4))
     return Result(
         title="Recognition of faces", command=command, rows=tuple(rows), split="people who set no threshold",
         seed=seed,
