@@ -69,7 +69,7 @@ def calibrate(table: EmbeddingTable, *, data: str, command: str, pictures: int |
     for target in TARGETS:
         if target * development.non_mated_count >= RULE_OF_30:
             threshold = development.threshold_at_fmr(target)
-            low, high = _interval(development.thresholds_resampled(target, drawn))
+            low, high = percentile_interval(development.thresholds_resampled(target, drawn))
             points.append(OperatingPoint(
                 target_fmr=target, threshold=_rounded(threshold), low=_rounded(low), high=_rounded(high),
                 fmr=fmr_rate(test, threshold, drawn_test), fnmr=fnmr_rate(test, threshold, drawn_test)))
@@ -104,14 +104,14 @@ def split_people(table: EmbeddingTable, seed: int) -> tuple[EmbeddingTable, Embe
 
 def fmr_rate(comparisons: Comparisons, threshold: float, drawn: NDArray[np.float64]) -> Rate:
     """False-match rate at a threshold with its interval."""
-    low, high = _interval(comparisons.fmr_resampled(threshold, drawn))
+    low, high = percentile_interval(comparisons.fmr_resampled(threshold, drawn))
     return Rate(rate=comparisons.fmr(threshold), low=low, high=high, errors=comparisons.fmr_errors(threshold),
                 comparisons=comparisons.non_mated_count)
 
 
 def fnmr_rate(comparisons: Comparisons, threshold: float, drawn: NDArray[np.float64]) -> Rate:
     """False non-match rate at a threshold with its interval."""
-    low, high = _interval(comparisons.fnmr_resampled(threshold, drawn))
+    low, high = percentile_interval(comparisons.fnmr_resampled(threshold, drawn))
     missed = int((comparisons.mated < np.float32(threshold)).sum())
     return Rate(rate=missed / len(comparisons.mated), low=low, high=high, errors=missed,
                 comparisons=len(comparisons.mated))
@@ -137,7 +137,7 @@ def _eer(comparisons: Comparisons, drawn: NDArray[np.float64]) -> Rate:
     """The EER; its interval is that of the FNMR at its threshold, averaged with the FMR's."""
     rate, threshold = equal_error_rate(comparisons)
     both = (comparisons.fmr_resampled(threshold, drawn) + comparisons.fnmr_resampled(threshold, drawn)) / 2
-    low, high = _interval(both)
+    low, high = percentile_interval(both)
     return Rate(rate=rate, low=low, high=high, errors=int((comparisons.mated < np.float32(threshold)).sum()),
                 comparisons=len(comparisons.mated))
 
@@ -194,7 +194,8 @@ def _half(comparisons: Comparisons) -> Half:
                 mated=len(comparisons.mated), non_mated=comparisons.non_mated_count)
 
 
-def _interval(values: NDArray[np.float64]) -> tuple[float, float]:
+def percentile_interval(values: NDArray[np.float64]) -> tuple[float, float]:
+    """The 95 % interval of resampled values: their 2.5 and 97.5 percentiles."""
     low, high = np.quantile(values, (0.025, 0.975))
     return float(low), float(high)
 

@@ -20,7 +20,13 @@ from numpy.typing import NDArray
 
 from visagent.datasets.embedding_table import EmbeddingTable, read_table
 from visagent.errors import AnalysisError, run_command
-from visagent.evaluation.calibrate import equal_error_rate, fmr_rate, fnmr_rate, split_people
+from visagent.evaluation.calibrate import (
+    equal_error_rate,
+    fmr_rate,
+    fnmr_rate,
+    percentile_interval,
+    split_people,
+)
 from visagent.evaluation.comparisons import Comparisons, compare_all, read_pairs
 from visagent.evaluation.det import DetCurve, write_det
 from visagent.evaluation.identification import Fusion, Searches, draw_trial, search
@@ -136,7 +142,7 @@ def measure(table: EmbeddingTable, calibration: Calibration, *, command: str, pi
     accuracy = float(accuracies.mean())
     rows = [Row("1:1 accuracy, ten folds", Estimate(accuracy, accuracy - half_width, min(1.0, accuracy + half_width),
                                                     len(accuracies)), "at least 0.98"),
-            Row("1:1 equal error rate", Estimate(rate, *_interval(both), len(comparisons.mated)))]
+            Row("1:1 equal error rate", Estimate(rate, *percentile_interval(both), len(comparisons.mated)))]
     for point in calibration.points:
         row = fnmr_rate(comparisons, point.threshold, weights)
         rows.append(Row(f"FNMR at the threshold for FMR {point.target_fmr:g}",
@@ -215,14 +221,9 @@ def _by_samples(development: EmbeddingTable, test: EmbeddingTable, calibration: 
 
 
 def _over(values: Sequence[float]) -> str:
-    low, high = _interval(np.array(values))
+    low, high = percentile_interval(np.array(values))
     mean = float(np.mean(values))
     return str(Rate(rate=mean, low=low, high=high, errors=0, comparisons=len(values)))
-
-
-def _interval(values: NDArray[np.float64]) -> tuple[float, float]:
-    low, high = np.quantile(values, (0.025, 0.975))
-    return float(low), float(high)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
