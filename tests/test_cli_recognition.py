@@ -99,6 +99,8 @@ def test_from_pictures_to_a_fair_gallery(home: Path) -> None:
     assert "2 of 2 pictures embedded" in shown
     contract = open_encoder().contract
     assert read_table(home / "few.parquet").contract == contract
+    assert "3 groups" in run(["fairness", "simulate", "--out", "three.csv", "--people", "9", "--pictures", "2"]).stdout
+    assert set(read_table(home / "three.csv").groups.tolist()) == {"a", "b", "c"}
     drawn = draw_groups((SphereGroup("a", 150, 0.0, 125.0), SphereGroup("b", 150, 40.0, 165.0)), pictures=4, seed=2)
     write_table(make_table(drawn.embeddings, drawn.identities.tolist(), drawn.groups.tolist(), contract),
                 home / "many.parquet")

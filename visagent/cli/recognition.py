@@ -24,6 +24,7 @@ Examples:
 \b
   visagent embed people/ --out embeddings.parquet   (a folder a person)
   visagent fairness report embeddings.parquet
+  visagent fairness simulate --out made-up.parquet    (to try it on)
   visagent fairness train embeddings.parquet --out runs/fair
   visagent gallery re-encode --module runs/fair --into fair
 
@@ -159,6 +160,28 @@ def train_fairness(
         outcome = train_and_compare(read_table(table), recipe, out, lambda text: typer.echo(text, err=True))
         typer.echo(outcome)
         typer.echo(f"Saved: {out}")
+
+    _run(work, {})
+
+
+@fairness.command("simulate")
+def simulate_fairness(
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The table: .parquet or .csv.")],
+    people: Annotated[int, typer.Option("--people", help="Of each of the three groups.")] = 1000,
+    pictures: Annotated[int, typer.Option("--pictures", help="Of each person.")] = 6,
+    seed: Annotated[int, typer.Option("--seed")] = 0,
+) -> None:
+    """Write made-up embeddings of three groups whose unfairness is known."""
+    def work(settings: Settings) -> None:
+        from dataclasses import replace
+
+        from visagent.datasets.embedding_table import write_table
+        from visagent.datasets.sphere_groups import UNFAIR, draw_groups
+
+        groups = [replace(group, identities=people) for group in UNFAIR]
+        table = draw_groups(groups, pictures=pictures, seed=seed)
+        write_table(table, out)
+        typer.echo(f"{len(table):,} embeddings of {3 * people:,} people in {len(groups)} groups. Saved: {out}")
 
     _run(work, {})
 

@@ -55,11 +55,6 @@ class Location:
         """The master key."""
         return self.folder / KEY_NAME
 
-    @property
-    def database_file(self) -> Path | None:
-        """SQLite's file; None with a server."""
-        return None if self.url else self.folder / FILE_NAME
-
 
 def connect(location: Location) -> Engine:
     """Open the database and bring its tables up to date; they are made if there are none.

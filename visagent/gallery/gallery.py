@@ -39,8 +39,6 @@ from visagent.gallery.tables import Collection, Person, Sample
 from visagent.gallery.tables import Sighting as SightingRow
 from visagent.vision.encoder import EmbeddingContract, Embeddings, of_length_one, similarity_of
 
-WRITERS_LOCK: Final = 0x76697362
-"""PostgreSQL's lock for whoever changes a gallery: any number, the same in every process."""
 MAX_SAMPLES: Final = 50
 """Templates of one person; more help little and make every search longer."""
 

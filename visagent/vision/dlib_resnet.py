@@ -19,7 +19,6 @@ from torch.nn import functional
 
 from visagent.errors import WeightsError
 
-CHIP_SIDE: Final = 150
 MEAN_RGB: Final = (122.782, 117.001, 104.298)
 SCALE: Final = 256.0
 LEVELS: Final = ((32, 3, False), (64, 4, True), (128, 3, True), (256, 3, True), (256, 1, True))
