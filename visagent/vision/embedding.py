@@ -108,10 +108,11 @@ def embed_pictures(sources: Iterable[PictureFile], *, encoder: Path | None = Non
 def _begin(encoder: Path | None) -> None:
     """Prepare a worker: one thread each, since there are as many workers as cores."""
     global _worker
-    os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
     import cv2
     import torch
+    from threadpoolctl import threadpool_limits
 
+    threadpool_limits(1)  # NumPy is loaded by now, and no longer reads OPENBLAS_NUM_THREADS
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
     _worker = _Worker(load_face_detector(), open_encoder(encoder))
