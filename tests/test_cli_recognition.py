@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from importlib.resources import files
 from pathlib import Path
@@ -75,8 +76,23 @@ def test_a_person_s_whole_life_in_the_gallery(home: Path) -> None:
     assert [act for act in ("merge", "rename", "export", "rotate-key", "forget", "import") if act not in acts] == []
 
 
+def test_a_small_picture_is_kept_and_dropped_at_the_person_s_word(home: Path) -> None:
+    run(["enrol", "ada.jpg", "--person", "Ada", *ENROL])
+    assert json.loads(run(["gallery", "show", "Ada"]).stdout)["thumbnail"] is None
+    assert "small picture" in run(["enrol", "ada.jpg", "--person", "Ada", "--keep-thumbnail", *ENROL]).stdout
+    jpeg = base64.b64decode(json.loads(run(["gallery", "show", "Ada"]).stdout)["thumbnail"])
+    assert jpeg.startswith(b"\xff\xd8\xff") and len(jpeg) < 30_000
+    assert "of ada is removed" in run(["gallery", "drop-thumbnail", "ada"]).stdout
+    assert json.loads(run(["gallery", "show", "Ada"]).stdout)["thumbnail"] is None
+    assert "No picture of Ada is kept" in run(["gallery", "drop-thumbnail", "Ada"]).stdout
+    entries = [json.loads(line) for line in run(["audit", "show"]).stdout.splitlines()]
+    dropped = [entry for entry in entries if entry["act"] == "drop-thumbnail"]
+    assert [entry["decision"] for entry in dropped] == ["removed", "none kept"]
+    assert {entry["person"] for entry in dropped} == {entries[0]["person"]} and dropped[0]["by"] == "command line"
+
+
 @pytest.mark.parametrize("words", [
-    ["gallery", "show", "Nobody"], ["gallery", "rename", "Nobody", "Ada"],
+    ["gallery", "show", "Nobody"], ["gallery", "drop-thumbnail", "Nobody"], ["gallery", "rename", "Nobody", "Ada"],
     ["gallery", "merge", "Nobody", "Ada", "--yes"], ["gallery", "rotate-key"],
     ["gallery", "import", "ada.jpg", "--passphrase-file", "words"],
     ["gallery", "export", "copy", "--passphrase-file", "none"], ["gallery", "export", "copy"],

@@ -7,10 +7,12 @@ import shutil
 import socket
 import subprocess
 from collections.abc import Callable, Iterator
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from visagent.gallery import Gallery
 from visagent.gallery.database import Location
@@ -47,6 +49,20 @@ def sample(draw: Callable[[], Embeddings]) -> Callable[..., NewSample]:
         return NewSample(draw() if embedding is None else embedding, picture or f"picture {next(numbers)}")
 
     return make
+
+
+def jpeg_of(seed: int, side: int = 160) -> bytes:
+    """A thumbnail of coarse noise, 10 kB: longer than a page of SQLite, so that it lies in several."""
+    pixels = np.random.default_rng(seed).integers(0, 256, (side // 2, side // 2, 3), np.uint8)
+    file = BytesIO()
+    Image.fromarray(pixels).resize((side, side)).save(file, "JPEG", quality=80)
+    return file.getvalue()
+
+
+@pytest.fixture
+def thumbnail() -> Callable[..., bytes]:
+    """`thumbnail(seed)`: a small JPEG, another for each number."""
+    return jpeg_of
 
 
 @pytest.fixture(scope="session")

@@ -20,9 +20,11 @@ from visagent.vision.encoder import EmbeddingContract, of_length_one
 
 OPERATIONS = 200
 WORKER = '''
+import io
 import sys
 import numpy as np
 from pathlib import Path
+from PIL import Image
 from visagent.gallery import Gallery
 from visagent.gallery.database import Location
 from visagent.gallery.records import NewSample
@@ -42,8 +44,11 @@ with Gallery(Location(Path(sys.argv[1])), contract) as gallery:
             name = f"person-{number}"
             samples = [NewSample(v / np.linalg.norm(v), f"{name} {k}") for k, v in
                        enumerate(draw.standard_normal((3, 64)).astype(np.float32))]
+            file = io.BytesIO()
+            Image.fromarray(draw.integers(0, 256, (100, 160, 3), np.uint8)).save(file, "JPEG")
             print("begin enrol", name, flush=True)
-            gallery.enrol(name, samples, purpose="test", consent="none")
+            gallery.enrol(name, samples, purpose="test", consent="none",
+                          thumbnail=file.getvalue() if number % 2 else None)
             known.append(name)
         print("done", flush=True)
 '''.replace("LAST", str(OPERATIONS))
@@ -104,13 +109,16 @@ def check(folder: Path, contract: EmbeddingContract, there: set[str], act: str |
         allowed = [there] if name is None else [there | {name}, there - {name}]
         assert found in allowed, (act, name, found ^ there)
         assert all(person.samples == 3 for person in gallery.people())
+        for person in gallery.people():  # opening the picture shows that it is whole
+            had_picture = int(person.card.name.removeprefix("person-")) % 2 == 1
+            assert (gallery.thumbnail(person.card.name) is not None) == person.has_thumbnail == had_picture
         index = gallery.index()
         truth = list(gallery.templates())
         assert index.samples == {sample for sample, _, _ in truth}
         assert sorted(index.people) == sorted({person for _, person, _ in truth})
-        for person in index.people[:20]:
-            mean = of_length_one(np.sum([one for _, owner, one in truth if owner == person], axis=0)[None])
+        for identity in index.people[:20]:
+            mean = of_length_one(np.sum([one for _, owner, one in truth if owner == identity], axis=0)[None])
             match = index.search(mean, 1)[0][0]
-            assert (match.person, match.score) == (person, pytest.approx(1, abs=1e-5))
+            assert (match.person, match.score) == (identity, pytest.approx(1, abs=1e-5))
         assert all(np.isfinite(embedding).all() for _, _, embedding in truth)
     return found

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from visagent.agent.approval import propose
+from visagent.agent.toolkit import tool_schema
 from visagent.evidence import Finding, State
 from visagent.gallery.index import Match
 from visagent.media import PictureStore, picture_from_array
@@ -189,6 +193,43 @@ def test_a_poor_picture_is_not_enrolled(scene: Scene, astronaut: np.ndarray) -> 
     for rgb in (blurred, np.zeros((16, 16, 3), np.uint8)):
         finding = call(ENROL, scene(np.ascontiguousarray(rgb)), images=["image_1"], person="Ada", **WORDS)
         assert finding.state is State.abstained and "nothing was enrolled" in str(finding.reason)
+
+
+def test_a_small_picture_is_kept_only_if_the_person_chooses_so(scene: Scene, astronaut: np.ndarray) -> None:
+    enrol(scene, "bob")
+    plain = call(ENROL, scene("ada"), images=["image_1"], person="Ada", **WORDS)
+    gallery = gallery_of(scene("ada"))
+    assert gallery.thumbnail("Ada") is None and not any("picture" in caveat for caveat in plain.caveats)
+    blank = np.full((200, 200, 3), 127, np.uint8)
+    kept = call(ENROL, scene(blank, "ada"), images=["image_1", "image_2"], person="Ada", keep_thumbnail=True, **WORDS)
+    assert kept.answer == "enrolled"
+    assert [caveat for caveat in kept.caveats if caveat not in plain.caveats] == [
+        "A small picture of the face is kept, encrypted, as long as the templates; visagent gallery drop-thumbnail "
+        "removes it alone."]
+    jpeg = gallery.thumbnail("Ada")
+    assert jpeg is not None and b"Exif" not in jpeg
+    with Image.open(BytesIO(jpeg)) as picture:
+        assert (picture.format, picture.size) == ("JPEG", (160, 160))
+        shown = np.asarray(picture.convert("RGB"))
+    box = kept.regions[0].box
+    assert box is not None
+    middle = portrait(astronaut, "ada")[round(box.y1):round(box.y2), round(box.x1):round(box.x2)]
+    face = np.asarray(Image.fromarray(middle).resize((100, 100), Image.Resampling.BOX)).astype(float)
+    assert np.abs(face - shown[30:130, 30:130]).mean() < 8, "the face fills the view but for a margin of 1.6"
+    again = call(ENROL, scene("ada"), images=["image_1"], person="Ada", **WORDS)
+    assert any("small picture" in caveat for caveat in again.caveats), "it still is kept"
+    assert gallery.thumbnail("Bob") is None
+    told = {name: call(PEOPLE, scene("ada"), person=name).summary for name in ("Ada", "Bob")}
+    assert told["Ada"].endswith("kept, and a small picture.") and told["Bob"].endswith("kept, and no picture.")
+    chosen = [entry["thumbnail"] for entry in gallery.audit.entries() if entry["act"] == "enrol"]
+    assert chosen == [False, False, True, False]
+
+
+def test_a_model_cannot_choose_to_keep_a_picture() -> None:
+    assert "keep_thumbnail" not in json.dumps(tool_schema(ENROL))
+    proposal = propose(ENROL, {"person": "Ada", "keep_thumbnail": True})
+    assert proposal.arguments == {"person": "Ada"}
+    assert "small picture" in proposal.open_fields["keep_thumbnail"]
 
 
 def test_people_are_listed_and_forgotten(scene: Scene) -> None:

@@ -77,7 +77,7 @@ def list_people(where: _Where = None, collection: _Collection = None, as_json: _
 
 @gallery.command("show")
 def show(name: _Name, where: _Where = None, collection: _Collection = None) -> None:
-    """Print all that is stored of one person as JSON, templates included: for that person."""
+    """Print all that is stored of one person as JSON, templates and small picture included: for that person."""
     def work(settings: Settings) -> None:
         from visagent.gallery.copies import subject_report
 
@@ -118,6 +118,20 @@ def merge(name: _Name, into: Annotated[str, typer.Argument(metavar="INTO")], whe
             found.merge(name, into)
             _record(settings, found, "merge", person=found.person(into).id, gone=gone)
             typer.echo(f"{clean(into)} now has {samples_in_words(found.person(into).samples)}.")
+
+    _run(work, where, collection)
+
+
+@gallery.command("drop-thumbnail")
+def drop_thumbnail(name: _Name, where: _Where = None, collection: _Collection = None) -> None:
+    """Remove the small picture of a person; templates and scores stay."""
+    def work(settings: Settings) -> None:
+        with open_own_gallery(settings) as found:
+            removed = found.drop_thumbnail(name)
+            _record(settings, found, "drop-thumbnail", person=found.person(name).id,
+                    decision="removed" if removed else "none kept")
+            typer.echo(f"The small picture of {clean(name)} is removed. Copies made before still hold it." if removed
+                       else f"No picture of {clean(name)} is kept.")
 
     _run(work, where, collection)
 
@@ -239,7 +253,7 @@ def export_own_gallery(settings: Settings, file: Path, passphrase_file: Path | N
     with open_own_gallery(settings) as found:
         count = export_gallery(found, file, _passphrase(passphrase_file, twice=True))
         _record(settings, found, "export", count=count)
-    return f"{count} people exported. Whoever has the file and the passphrase has their templates."
+    return f"{count} people exported. Whoever has the file and the passphrase has their templates and small pictures."
 
 
 def _unlike(settings: Settings, contract: EmbeddingContract, similarity: float) -> str:

@@ -1,4 +1,4 @@
-"""The gallery: who is enrolled, as encrypted templates; it knows embeddings and names, and nothing of pictures.
+"""The gallery: who is enrolled, as encrypted templates. It knows names and embeddings, and a picture only by choice.
 
 The database is the truth. What searches it (`index.py`) is made from the truth in memory and can be thrown away.
 """

@@ -20,7 +20,7 @@ import numpy as np
 from visagent.errors import ContractMismatch, GalleryError, NotAGallery, TamperedGallery, WrongKey
 from visagent.gallery.gallery import Gallery
 from visagent.gallery.keys import KEY_BYTES, seal, unseal
-from visagent.gallery.records import Card, FullRecord, Sighting, StoredSample
+from visagent.gallery.records import Card, FullRecord, Sighting, StoredSample, checked_thumbnail
 from visagent.vision.encoder import EmbeddingContract, Embeddings
 
 MAGIC: Final = b"visagent gallery 1\n"
@@ -73,7 +73,7 @@ def import_gallery(gallery: Gallery, file: Path, passphrase: str) -> tuple[int, 
         content = json.loads(opened)
         held = EmbeddingContract.model_validate(content["contract"])
         records = [_from_json(person) for person in content["people"]]
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, GalleryError):
         raise NotAGallery("The exported gallery was made by another version of visagent, or put together by "
                           "hand.") from None
     if held.id != gallery.contract.id:
@@ -151,10 +151,12 @@ def _to_json(record: FullRecord) -> dict[str, Any]:
             "created": sample.created.isoformat(),
         } for sample in record.samples],
         "sightings": [sighting.model_dump(mode="json") for sighting in record.sightings],
+        "thumbnail": record.thumbnail and base64.b64encode(record.thumbnail).decode(),
     }
 
 
 def _from_json(person: dict[str, Any]) -> FullRecord:
+    thumbnail = person.get("thumbnail")  # files of before there were thumbnails have no such field
     return FullRecord(
         card=Card(name=person["name"], purpose=person["purpose"], consent=person["consent"]),
         created=datetime.fromisoformat(person["created"]),
@@ -164,4 +166,5 @@ def _from_json(person: dict[str, Any]) -> FullRecord:
             bytes.fromhex(sample["picture"]), datetime.fromisoformat(sample["created"]),
         ) for sample in person["samples"]),
         sightings=tuple(Sighting.model_validate(sighting) for sighting in person["sightings"]),
+        thumbnail=None if thumbnail is None else checked_thumbnail(base64.b64decode(thumbnail)),
     )

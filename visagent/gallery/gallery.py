@@ -8,7 +8,6 @@ import threading
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Final
@@ -18,7 +17,8 @@ from sqlalchemy import Connection, Engine, delete, func, insert, select, update
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from visagent.audit import AuditTrail
-from visagent.errors import ContractMismatch, GalleryError, NotAGallery, PersonExists, UnknownPerson
+from visagent.errors import ContractMismatch, GalleryError, PersonExists, UnknownPerson
+from visagent.gallery.collection import open_collection
 from visagent.gallery.database import Location, connect, explained, reading, scrub, writing
 from visagent.gallery.index import TemplateIndex
 from visagent.gallery.keys import AUDIT_KEY, keep_audit_key, new_key, seal, unseal
@@ -31,27 +31,19 @@ from visagent.gallery.records import (
     PersonRecord,
     Sighting,
     StoredSample,
+    checked_thumbnail,
     clean_name,
     comparable,
+    new_card,
 )
-from visagent.gallery.rotation import KEY_CHECK, CurrentKey, settle
-from visagent.gallery.tables import Collection, Person, Sample
+from visagent.gallery.rotation import CurrentKey, settle
+from visagent.gallery.tables import Collection, Person, PersonRow, Sample
 from visagent.gallery.tables import Sighting as SightingRow
+from visagent.gallery.thumbnails import put_thumbnail, read_thumbnail, remove_thumbnail
 from visagent.vision.encoder import EmbeddingContract, Embeddings, of_length_one, similarity_of
 
 MAX_SAMPLES: Final = 50
 """Templates of one person; more help little and make every search longer."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Row:
-    """A person's row as far as it is needed to open the person's records."""
-
-    id: str
-    wrapped_key: bytes
-    sealed_card: bytes
-    created: datetime
-    expires: datetime | None
 
 
 class Gallery:
@@ -94,7 +86,8 @@ class Gallery:
             audit_key = keep_audit_key(location.folder / AUDIT_KEY, self._key.master)
             self.picture_key = audit_key.derived("audit picture")
             self.audit = AuditTrail(location.folder / "audit.jsonl", audit_key.secret)
-            self._id = self._open_collection(retention_days)
+            with self._writing() as connection:
+                self._id = open_collection(connection, collection, contract, self._key, retention_days)
             self.purge()
         except BaseException:
             self._engine.dispose()
@@ -115,14 +108,25 @@ class Gallery:
 
     # Enrol
 
-    def enrol(self, name: str, samples: Sequence[NewSample], *, purpose: str, consent: str) -> Enrolled:
+    def enrol(self, name: str, samples: Sequence[NewSample], *, purpose: str, consent: str,
+              thumbnail: bytes | None = None) -> Enrolled:
         """Add templates to a person, who is new or known by that name. A picture enrolled before is left as it is.
+
+        Args:
+            name: The person's.
+            samples: Templates.
+            purpose: What they may be used for.
+            consent: Reference to the person's consent.
+            thumbnail: A small JPEG of the face, if the person chose to keep one; it takes an older one's place.
 
         Raises:
             ContractMismatch: An embedding of another dimension.
-            GalleryError: A name, purpose or consent that cannot be stored, or too many samples; nothing is added then.
+            GalleryError: A name, purpose, consent or thumbnail that cannot be stored, or too many samples; nothing is
+                added then.
         """
-        card = _card(name, purpose, consent)
+        card = new_card(name, purpose, consent)
+        if thumbnail is not None:
+            checked_thumbnail(thumbnail)
         for sample in samples:
             self._check(sample.embedding)
         with self._writing() as connection:
@@ -133,8 +137,13 @@ class Gallery:
             now = _now()
             stored = [StoredSample(sample.embedding, hashlib.sha256(sample.picture_digest.encode()).digest(), now)
                       for sample in samples]
-            added = self._add_samples(connection, person.id, self._person_key(person), stored)
+            key = self._person_key(person)
+            added = self._add_samples(connection, person.id, key, stored)
+            if thumbnail is not None:
+                put_thumbnail(connection, self._id, person.id, key, thumbnail)
             self._count_up(connection)
+        if thumbnail is not None and person.has_thumbnail:
+            scrub(self._engine)  # of the older one
         return Enrolled(person.id, added, len(samples) - added, is_new)
 
     def rename(self, name: str, new_name: str) -> None:
@@ -153,6 +162,8 @@ class Gallery:
     def merge(self, name: str, into: str) -> None:
         """Move everything of one person to another, under whose name, purpose and consent it then is.
 
+        Of two thumbnails the other's stays.
+
         Raises:
             UnknownPerson: One of them is not enrolled.
             GalleryError: They are the same person, or have too many samples together; nothing is changed then.
@@ -165,6 +176,8 @@ class Gallery:
             key = self._person_key(other)
             self._add_samples(connection, other.id, key, whole.samples)
             self._add_sightings(connection, other.id, key, whole.sightings)
+            if whole.thumbnail is not None and not other.has_thumbnail:
+                put_thumbnail(connection, self._id, other.id, key, whole.thumbnail)
             connection.execute(delete(Person).where(Person.id == one.id))
             self._count_up(connection)
         scrub(self._engine)
@@ -172,7 +185,7 @@ class Gallery:
     # Forget
 
     def forget(self, name: str) -> Forgotten:
-        """Remove a person: templates, mated scores, index rows, and the key that would open copies of them.
+        """Remove a person: templates, mated scores, thumbnail, index rows, and the key that would open copies of them.
 
         Raises:
             UnknownPerson: Nobody of this name is enrolled.
@@ -184,6 +197,20 @@ class Gallery:
         erased = scrub(self._engine)
         self._refresh()
         return Forgotten(person.id, *gone, erased=erased)
+
+    def drop_thumbnail(self, name: str) -> bool:
+        """Remove a person's thumbnail, and nothing else; whether there was one.
+
+        The person's key stays, so copies of the database made before still show it until there is a new master key.
+
+        Raises:
+            UnknownPerson: Nobody of this name is enrolled.
+        """
+        with self._writing() as connection:
+            removed = remove_thumbnail(connection, self._known(connection, name).id)
+        if removed:
+            scrub(self._engine)
+        return removed
 
     def purge(self) -> int:
         """Forget everybody whose time is over; how many. Called when a gallery is opened and before each search."""
@@ -221,6 +248,12 @@ class Gallery:
         with self._reading() as connection:
             row = next(iter(self._rows(connection, Person.id == person)), None)
             return None if row is None else self._read_card(row).name
+
+    def thumbnail(self, name: str) -> bytes | None:
+        """The small JPEG that a person chose to keep; None without one. Raises UnknownPerson, TamperedGallery."""
+        with self._reading() as connection:
+            row = self._known(connection, name)
+            return read_thumbnail(connection, self._id, row.id, self._person_key(row))
 
     def similarity(self, name: str, other: str) -> float:
         """How alike the means of two people's templates are, -1 to 1. Raises UnknownPerson."""
@@ -266,10 +299,14 @@ class Gallery:
     def restore(self, record: FullRecord) -> Enrolled:
         """Add what `everything` gave of a person, here or elsewhere; templates that are there already stay.
 
+        Who is known here already gets templates only: no mated score, and no picture that was not chosen here.
+
         Raises:
             ContractMismatch: A template of another dimension.
-            GalleryError: Too many samples.
+            GalleryError: Too many samples, or a thumbnail that is none.
         """
+        if record.thumbnail is not None:
+            checked_thumbnail(record.thumbnail)
         for sample in record.samples:
             self._check(sample.embedding)
         with self._writing() as connection:
@@ -281,6 +318,8 @@ class Gallery:
             added = self._add_samples(connection, person.id, key, record.samples)
             if is_new:
                 self._add_sightings(connection, person.id, key, record.sightings)
+                if record.thumbnail is not None:
+                    put_thumbnail(connection, self._id, person.id, key, record.thumbnail)
             self._count_up(connection)
         return Enrolled(person.id, added, len(record.samples) - added, is_new)
 
@@ -311,41 +350,18 @@ class Gallery:
         if check is not None:
             self._key.follow(bytes(check), self._id)
 
-    def _open_collection(self, retention_days: int | None) -> str:
-        name = comparable(self.collection)
-        with self._writing() as connection:
-            row = connection.execute(select(Collection).where(Collection.name == name)).one_or_none()
-            if row is None:
-                identity = uuid.uuid4().hex
-                connection.execute(insert(Collection).values(
-                    id=identity, name=name, contract=self.contract.model_dump_json(), revision=0, created=_now(),
-                    key_check=self._key.master.tag(KEY_CHECK, identity), retention_days=retention_days))
-                return identity
-            self._key.follow(bytes(row.key_check), row.id)
-            try:
-                held = EmbeddingContract.model_validate_json(row.contract)
-            except ValueError:
-                raise NotAGallery("The gallery's contract cannot be read; restore the gallery from a copy.") from None
-            if held.id != self.contract.id:
-                raise ContractMismatch(f"The gallery holds templates of {held}, and the encoder in use is "
-                                       f"{self.contract}; choose that encoder, another collection, or enrol anew.")
-            if retention_days is not None and retention_days != row.retention_days:
-                connection.execute(update(Collection).where(Collection.id == row.id).values(
-                    retention_days=retention_days))
-            return str(row.id)
-
     def _check(self, embedding: Embeddings) -> None:
         if embedding.shape != (self.contract.dimension,) or not np.isfinite(embedding).all():
             raise ContractMismatch(f"A template of {self.contract} has {self.contract.dimension} finite numbers.")
 
     def _add_person(self, connection: Connection, card: Card, created: datetime | None = None,
-                    expires: datetime | None = None) -> _Row:
+                    expires: datetime | None = None) -> PersonRow:
         days = connection.scalar(select(Collection.retention_days).where(Collection.id == self._id))
         identity, key, created = uuid.uuid4().hex, new_key(), created or _now()
         if expires is None and days is not None:
             expires = created + timedelta(days=days)
-        row = _Row(identity, seal(self._key.wrapping, key, self._id, identity, "key"),
-                   seal(key, _json(card), self._id, identity, "card"), created, expires)
+        row = PersonRow(identity, seal(self._key.wrapping, key, self._id, identity, "key"),
+                        seal(key, _json(card), self._id, identity, "card"), created, expires)
         connection.execute(insert(Person).values(
             id=row.id, collection_id=self._id, name_tag=self._name_tag(card.name), wrapped_key=row.wrapped_key,
             sealed_card=row.sealed_card, created=row.created, expires=row.expires))
@@ -415,13 +431,13 @@ class Gallery:
         plain = unseal(key, sealed, self._id, person, self.contract.id, "template")
         return plain[:32], np.frombuffer(plain[32:], "<f4").astype(np.float32)
 
-    def _read_sightings(self, connection: Connection, row: _Row) -> Iterator[Sighting]:
+    def _read_sightings(self, connection: Connection, row: PersonRow) -> Iterator[Sighting]:
         key = self._person_key(row)
         for sealed in connection.scalars(select(SightingRow.sealed_score).where(
                 SightingRow.person_id == row.id).order_by(SightingRow.id)).all():
             yield Sighting.model_validate_json(unseal(key, sealed, self._id, row.id, "sighting"))
 
-    def _read_everything(self, connection: Connection, row: _Row) -> FullRecord:
+    def _read_everything(self, connection: Connection, row: PersonRow) -> FullRecord:
         key = self._person_key(row)
         samples = []
         for sealed, created in connection.execute(select(Sample.sealed_template, Sample.created).where(
@@ -429,18 +445,20 @@ class Gallery:
             picture, embedding = self._open_template(key, row.id, sealed)
             samples.append(StoredSample(embedding, picture, created))
         return FullRecord(self._read_card(row), row.created, row.expires, tuple(samples),
-                          tuple(self._read_sightings(connection, row)))
+                          tuple(self._read_sightings(connection, row)),
+                          read_thumbnail(connection, self._id, row.id, key))
 
-    def _rows(self, connection: Connection, *conditions: object) -> Iterator[_Row]:
-        query = select(Person.id, Person.wrapped_key, Person.sealed_card, Person.created, Person.expires).where(
+    def _rows(self, connection: Connection, *conditions: object) -> Iterator[PersonRow]:
+        query = select(Person.id, Person.wrapped_key, Person.sealed_card, Person.created, Person.expires,
+                       Person.sealed_thumbnail.is_not(None)).where(
             Person.collection_id == self._id, *conditions)  # type: ignore[arg-type]
         for row in connection.execute(query).all():
-            yield _Row(*row)
+            yield PersonRow(*row)
 
-    def _find(self, connection: Connection, name: str) -> _Row | None:
+    def _find(self, connection: Connection, name: str) -> PersonRow | None:
         return next(iter(self._rows(connection, Person.name_tag == self._name_tag(name))), None)
 
-    def _known(self, connection: Connection, name: str) -> _Row:
+    def _known(self, connection: Connection, name: str) -> PersonRow:
         row = self._find(connection, name)
         if row is None:
             raise UnknownPerson(f"Nobody of the name {clean_name(name)} is enrolled.")
@@ -452,10 +470,10 @@ class Gallery:
     def _unwrap(self, person: str, wrapped: bytes) -> bytes:
         return unseal(self._key.wrapping, wrapped, self._id, person, "key")
 
-    def _person_key(self, row: _Row) -> bytes:
+    def _person_key(self, row: PersonRow) -> bytes:
         return self._unwrap(row.id, row.wrapped_key)
 
-    def _read_card(self, row: _Row) -> Card:
+    def _read_card(self, row: PersonRow) -> Card:
         return Card.model_validate_json(unseal(self._person_key(row), row.sealed_card, self._id, row.id, "card"))
 
     def _counts(self, connection: Connection, table: type[Sample] | type[SightingRow], person: str | None = None
@@ -466,17 +484,9 @@ class Gallery:
             query = query.where(table.person_id == person)
         return {row[0]: row[1] for row in connection.execute(query)}
 
-    def _record(self, row: _Row, samples: dict[str, int], sightings: dict[str, int]) -> PersonRecord:
+    def _record(self, row: PersonRow, samples: dict[str, int], sightings: dict[str, int]) -> PersonRecord:
         return PersonRecord(row.id, self._read_card(row), samples.get(row.id, 0), sightings.get(row.id, 0),
-                            row.created, row.expires)
-
-
-def _card(name: str, purpose: str, consent: str) -> Card:
-    try:
-        return Card(name=clean_name(name), purpose=purpose.strip(), consent=consent.strip())
-    except ValueError:
-        raise GalleryError("Enrolling needs a purpose and a reference to the consent, each of 1 to 500 characters: "
-                           "what the templates may be used for, and where the person agreed.") from None
+                            row.created, row.expires, row.has_thumbnail)
 
 
 def _json(model: Card | Sighting) -> bytes:

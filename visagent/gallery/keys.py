@@ -1,7 +1,7 @@
 """Keys: one master key in a file, one data key per person wrapped by it, every record sealed by AES-256-GCM.
 
 ```
-master.key (0600) --HKDF--> wrapping key --AES-GCM--> a person's data key --AES-GCM--> name, templates, scores
+master.key (0600) --HKDF--> wrapping key --AES-GCM-> a person's data key --AES-GCM-> name, templates, scores, thumbnail
                   `-HKDF--> name key ----HMAC------> tag by which a name is found without being readable
 audit.key (0600), made from the first master key and never changed ----HMAC------> the chain of the audit trail
 ```

@@ -5,14 +5,19 @@ from __future__ import annotations
 import unicodedata
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal
+from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from visagent.errors import GalleryError
+from visagent.errors import GalleryError, PictureError
+from visagent.media import load_picture
 from visagent.vision.encoder import Embeddings
 
 MAX_NAME = 100
+THUMBNAIL_SIDE: Final = 160
+"""Longer side of a person's thumbnail in pixels, at most."""
+THUMBNAIL_BYTES: Final = 30_000
+"""Of its JPEG file, at most: noise of 160 x 160 pixels at quality 80 takes 22,000."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,6 +75,7 @@ class PersonRecord:
         sightings: Mated scores kept.
         created: When first enrolled.
         expires: When forgotten by itself; None for never.
+        has_thumbnail: Whether a small picture is kept.
     """
 
     id: str
@@ -78,6 +84,7 @@ class PersonRecord:
     sightings: int
     created: datetime
     expires: datetime | None
+    has_thumbnail: bool
 
 
 class Sighting(BaseModel):
@@ -110,6 +117,7 @@ class FullRecord:
     expires: datetime | None
     samples: tuple[StoredSample, ...]
     sightings: tuple[Sighting, ...]
+    thumbnail: bytes | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +151,32 @@ class Forgotten:
 def samples_in_words(number: int) -> str:
     """The count as a person says it: 1 sample, 2 samples."""
     return "1 sample" if number == 1 else f"{number:,} samples"
+
+
+def new_card(name: str, purpose: str, consent: str) -> Card:
+    """A card of what a person said. Raises GalleryError if it cannot be stored."""
+    try:
+        return Card(name=clean_name(name), purpose=purpose.strip(), consent=consent.strip())
+    except ValueError:
+        raise GalleryError("Enrolling needs a purpose and a reference to the consent, each of 1 to 500 characters: "
+                           "what the templates may be used for, and where the person agreed.") from None
+
+
+def checked_thumbnail(jpeg: bytes) -> bytes:
+    """The same bytes, if they are a small JPEG picture: whoever opens a gallery shows them without another look.
+
+    Raises:
+        GalleryError: No JPEG, damaged, under 16 or over 160 pixels on a side, or over 30 kB.
+    """
+    try:
+        fits = (jpeg.startswith(b"\xff\xd8\xff") and len(jpeg) <= THUMBNAIL_BYTES
+                and max(load_picture(jpeg, max_pixels=THUMBNAIL_SIDE ** 2).rgb.shape) <= THUMBNAIL_SIDE)
+    except PictureError:
+        fits = False
+    if not fits:
+        raise GalleryError(f"A thumbnail is a whole JPEG picture of 16 to {THUMBNAIL_SIDE} pixels on each side and at "
+                           f"most {THUMBNAIL_BYTES // 1000} kB.")
+    return jpeg
 
 
 def clean_name(name: str) -> str:

@@ -174,7 +174,8 @@ def _rewrap(connection: Connection, old: MasterKey, new: MasterKey) -> int:
         if bytes(collection.key_check) != old.tag(KEY_CHECK, collection.id):
             raise WrongKey("The master key is not the one that this gallery was made with: put the right file "
                            "master.key in its place.")
-        for person in connection.execute(select(Person).where(Person.collection_id == collection.id)).all():
+        for person in connection.execute(select(Person.id, Person.wrapped_key, Person.sealed_card).where(
+                Person.collection_id == collection.id)).all():
             key = unseal(before, person.wrapped_key, collection.id, person.id, "key")
             card = Card.model_validate_json(unseal(key, person.sealed_card, collection.id, person.id, "card"))
             connection.execute(update(Person).where(Person.id == person.id).values(

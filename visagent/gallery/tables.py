@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, ClassVar
 
@@ -9,7 +10,7 @@ from sqlalchemy import DateTime, ForeignKey, LargeBinary, String, Text, TypeDeco
 from sqlalchemy.engine import Dialect
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-VERSION = "0001"
+VERSION = "0002"
 """The newest migration; a test holds the migrations to it."""
 
 
@@ -61,6 +62,19 @@ class Person(Table):
     sealed_card: Mapped[bytes]
     created: Mapped[datetime]
     expires: Mapped[datetime | None] = mapped_column(index=True)
+    sealed_thumbnail: Mapped[bytes | None]
+
+
+@dataclass(frozen=True, slots=True)
+class PersonRow:
+    """A person's row as far as it is needed to open the person's records."""
+
+    id: str
+    wrapped_key: bytes
+    sealed_card: bytes
+    created: datetime
+    expires: datetime | None
+    has_thumbnail: bool = False
 
 
 class Sample(Table):

@@ -1,4 +1,5 @@
-"""The tool `enrol`: add a person's pictures to the gallery as templates; the pictures themselves are not kept.
+"""The tool `enrol`: add a person's pictures to the gallery as templates; the pictures themselves are not kept, but for
+one small one of the face if the person chooses so.
 
 Each picture must show one good, live face; all of one enrolment must be of one person; and that person must not be
 enrolled under another name already. What fails is said, and the rest is enrolled.
@@ -7,17 +8,19 @@ enrolled under another name already. What fails is said, and the rest is enrolle
 from __future__ import annotations
 
 from dataclasses import dataclass
+from io import BytesIO
 from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
 from visagent.errors import UnknownPerson
 from visagent.evidence import Finding, Score, abstain, not_possible
-from visagent.gallery.records import MAX_NAME, NewSample, samples_in_words
+from visagent.gallery.records import MAX_NAME, THUMBNAIL_SIDE, NewSample, samples_in_words
 from visagent.tools.contract import STRIPPED, ImageId, Tool, ToolContext, ToolInput
 from visagent.tools.recognition.access import calibration_of, encoder_of, gallery_of, identity_of, record
 from visagent.tools.recognition.liveness import SCREENED, screen
 from visagent.tools.subject import ChosenFace, FaceNumber, choose_face
+from visagent.vision.crop import take_view
 from visagent.vision.encoder import Embeddings, embed_faces, similarity_of
 
 if TYPE_CHECKING:
@@ -26,6 +29,11 @@ if TYPE_CHECKING:
 ADVICE_SAMPLES = 3
 """Fewer samples, and all of one day, are compared with less certainty on other days (the BEZ study, arXiv 2507.06858:
 scores differ more between days than over years)."""
+THUMBNAIL_MARGIN = 1.6
+"""Side of the small picture over the longer side of the face box: hair and chin are in it, and little else."""
+
+KEPT_PICTURE = ("A small picture of the face is kept, encrypted, as long as the templates; visagent gallery "
+                "drop-thumbnail removes it alone.")
 
 
 class EnrolInput(ToolInput):
@@ -43,6 +51,8 @@ class EnrolInput(ToolInput):
         "Screen for presentation attacks first, and leave out a picture that is not called live."))] = True
     allow_alike: Annotated[bool, Field(description=(
         "Enrol although somebody else in the gallery looks the same, such as a twin."))] = False
+    keep_thumbnail: Annotated[bool, Field(description=(
+        "Keep a small picture of the face, encrypted, to show in the gallery; otherwise none is added."))] = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -77,8 +87,10 @@ def run_enrol(request: EnrolInput, context: ToolContext) -> Finding:
                        images=images, scores=(score,))
     done = gallery.enrol(request.person, [NewSample(sample.embedding, sample.face.picture.digest)
                                           for sample in samples],
-                         purpose=request.purpose or "", consent=request.consent or "")
-    record(context, "enrol", images, decision="enrolled", person=done.person, samples=done.added)
+                         purpose=request.purpose or "", consent=request.consent or "",
+                         thumbnail=_small_picture(samples[0].face) if request.keep_thumbnail else None)
+    record(context, "enrol", images, decision="enrolled", person=done.person, samples=done.added,
+           thumbnail=request.keep_thumbnail)
     person = gallery.person(request.person)
     return Finding(
         tool="enrol", answer="enrolled", images=images,
@@ -90,6 +102,7 @@ def run_enrol(request: EnrolInput, context: ToolContext) -> Finding:
                  f"Templates are kept for: {person.card.purpose}. Consent: {person.card.consent}. "
                  + (f"Forgotten by itself on {person.expires.date()}." if person.expires else
                     "Kept until somebody is told to forget the person."),
+                 *((KEPT_PICTURE,) if person.has_thumbnail else ()),
                  *((f"{ADVICE_SAMPLES} samples or more, of different days, are recognised more surely.",)
                    if person.samples < ADVICE_SAMPLES else ())))
 
@@ -155,6 +168,17 @@ def _somebody_else(name: str, samples: list[_Sample], gallery: Gallery, context:
             f"false-positive identification rate {context.settings.wanted_fpir:.1%} with {len(index):,} templates")
 
 
+def _small_picture(chosen: ChosenFace) -> bytes:
+    """The face upright with a little around it, as a JPEG without metadata."""
+    from PIL import Image
+
+    view = take_view(chosen.picture.rgb, chosen.face.box, margin=THUMBNAIL_MARGIN, size=THUMBNAIL_SIDE,
+                     turns=chosen.face.turns)
+    file = BytesIO()
+    Image.fromarray(view.rgb).save(file, "JPEG", quality=80)
+    return file.getvalue()
+
+
 def _summary(name: str, added: int, known: int, total: int, refused: dict[str, str]) -> str:
     parts = [f'Enrolled "{name}": {samples_in_words(added)} added, {total} in all.']
     if known:
@@ -171,5 +195,5 @@ ENROL = Tool(
     input_model=EnrolInput,
     run=run_enrol,
     writes=True,
-    left_to_person=("purpose", "consent", "allow_alike"),
+    left_to_person=("purpose", "consent", "allow_alike", "keep_thumbnail"),
 )

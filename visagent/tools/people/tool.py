@@ -1,4 +1,4 @@
-"""The tool `people`: who is enrolled, since when, for what, on whose word. No template, no picture."""
+"""The tool `people`: who is enrolled, since when, for what, on whose word. No template is shown, and no picture."""
 
 from __future__ import annotations
 
@@ -43,9 +43,10 @@ def run_people(request: PeopleInput, context: ToolContext) -> Finding:
 def _all_about(person: PersonRecord) -> str:
     card = person.card
     until = f", until {person.expires.date()}" if person.expires else ""
+    picture = "and a small picture" if person.has_thumbnail else "and no picture"
     since = f"{person.created.date()}{until}"
     return (f'"{card.name}" is enrolled with {samples_in_words(person.samples)} since {since}. Purpose: '
-            f"{card.purpose}. Consent: {card.consent}. {person.sightings} mated scores are kept, and no picture.")
+            f"{card.purpose}. Consent: {card.consent}. {person.sightings} mated scores are kept, {picture}.")
 
 
 def _list(people: tuple[PersonRecord, ...]) -> str:
