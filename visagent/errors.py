@@ -8,6 +8,12 @@ VisagentError
 │   ├── PictureTooSmall     a side is too short to show anything
 │   ├── DamagedPicture      truncated or corrupt
 │   └── TooManyPictures     the session holds as many as it may
+├── ClipError             the bytes cannot be taken as a video clip
+│   ├── NotAClip            wrong magic bytes, no video inside, or a container or coding that is not allowed
+│   ├── ClipTooLarge        too many bytes, pixels, packets or seconds; refused before decoding
+│   ├── ClipTooSmall        a side is too short to show anything
+│   ├── ClipTooCostly       reading it took too long, needed too much memory, or killed the worker
+│   └── DamagedClip         truncated or corrupt
 ├── UnknownPicture        an id that this session never issued
 ├── SettingsError         a setting is unknown or out of range
 ├── WeightsError          a model is missing, altered, or in a refused format
@@ -23,6 +29,7 @@ VisagentError
 ├── AuditError            the audit trail was changed or cannot be written
 ├── EngineError           the vision-language model cannot be loaded or reached
 │   └── EngineUnavailable   the server does not answer
+├── TurnStopped           somebody stopped the answer
 └── QuestionError         the question is empty or too long
 ```
 
@@ -62,6 +69,30 @@ class DamagedPicture(PictureError):
 
 class TooManyPictures(PictureError):
     """The session holds as many pictures as it may."""
+
+
+class ClipError(VisagentError):
+    """The bytes cannot be taken as a video clip."""
+
+
+class NotAClip(ClipError):
+    """The bytes are no MP4, MOV, WebM, MKV or AVI clip, or one of a coding that is not allowed."""
+
+
+class ClipTooLarge(ClipError):
+    """The file, its frames or its length are over the limit; nothing was decoded."""
+
+
+class ClipTooSmall(ClipError):
+    """A side of the frames is too short to show anything."""
+
+
+class ClipTooCostly(ClipError):
+    """Reading the clip took too long, needed too much memory, or ended the process that did it."""
+
+
+class DamagedClip(ClipError):
+    """The clip is truncated or corrupt; no frame of it could be read."""
 
 
 class UnknownPicture(VisagentError):
@@ -122,6 +153,10 @@ class EngineError(VisagentError):
 
 class EngineUnavailable(EngineError):
     """The model server does not answer."""
+
+
+class TurnStopped(VisagentError):
+    """Somebody stopped the answer before it was complete."""
 
 
 class QuestionError(VisagentError):
