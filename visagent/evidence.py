@@ -124,6 +124,13 @@ class ModelIdentity(_Frozen):
     digest: str | None = None
 
 
+class Vote(_Frozen):
+    """What one of several models said, before they were weighed."""
+
+    model: ModelIdentity
+    answer: str
+
+
 class Finding(_Frozen):
     """What a tool found.
 
@@ -139,6 +146,7 @@ class Finding(_Frozen):
         artifacts: Handles of pictures and plots.
         model: Model that decided.
         witnesses: Other models whose words the finding repeats or weighs.
+        votes: What each model said, where several were asked the same.
         caveats: What the reader must know to not over-read the answer.
         reason: Why there is no answer; required when there is none.
         parts: One finding per face, where several faces of a picture were judged each on its own.
@@ -154,6 +162,7 @@ class Finding(_Frozen):
     artifacts: tuple[Artifact, ...] = ()
     model: ModelIdentity | None = None
     witnesses: tuple[ModelIdentity, ...] = ()
+    votes: tuple[Vote, ...] = ()
     caveats: tuple[str, ...] = ()
     reason: str | None = None
     parts: tuple[Finding, ...] = ()
@@ -169,6 +178,11 @@ class Finding(_Frozen):
     def to_json(self) -> str:
         """The finding as one line of JSON."""
         return self.model_dump_json()
+
+    @property
+    def disagree(self) -> bool:
+        """Whether the models that were asked said different things."""
+        return len({vote.answer for vote in self.votes}) > 1
 
     def with_parts(self) -> tuple[Finding, ...]:
         """The finding itself and its parts, all that it says."""

@@ -12,6 +12,7 @@ import hashlib
 import os
 import threading
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
@@ -140,13 +141,17 @@ class PictureStore:
 
     def add(self, picture: Picture) -> str:
         """Keep a picture and return its new id. Raises TooManyPictures."""
+        return self.add_all([picture])[0]
+
+    def add_all(self, pictures: Sequence[Picture]) -> list[str]:
+        """Keep several pictures, or none of them, and return their new ids. Raises TooManyPictures."""
         with self._lock:
-            if len(self._pictures) >= self._max_pictures:
-                raise TooManyPictures(f"This session already holds {self._max_pictures} pictures, the most it may; "
-                                      "start a new one.")
-            handle = self._issue("image")
-            self._pictures[handle] = picture
-            return handle
+            if len(self._pictures) + len(pictures) > self._max_pictures:
+                raise TooManyPictures(f"This session holds {len(self._pictures)} pictures and may hold "
+                                      f"{self._max_pictures}; start a new one.")
+            handles = [self._issue("image") for _ in pictures]
+            self._pictures.update(zip(handles, pictures, strict=True))
+            return handles
 
     def get(self, picture_id: str) -> Picture:
         """The picture of an id. Raises UnknownPicture."""

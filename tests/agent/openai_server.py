@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -36,6 +37,8 @@ class OpenAIServer:
         keys: The authorisation of every request.
         likely: Log-probability of each token; -1 where it is not here.
         reports_prompts: Whether `prompt_logprobs` is known.
+        pause: Seconds before each piece of a stream.
+        broken_off: Streams whose reader went away.
     """
 
     def __init__(self) -> None:
@@ -45,6 +48,8 @@ class OpenAIServer:
         self.likely: dict[str, float] = {}
         self.models: list[dict[str, Any]] = [{"id": "tiny-vlm", "max_model_len": 4096}]
         self.reports_prompts = True
+        self.pause = 0.0
+        self.broken_off = 0
         self.url = ""
 
     def completion(self, body: Mapping[str, Any]) -> dict[str, Any] | int:
@@ -111,9 +116,13 @@ def running_server() -> Iterator[OpenAIServer]:
                 deltas += [{"tool_calls": [{"index": index, "id": call["id"], "function": {
                                "name": function["name"], "arguments": function["arguments"][:half]}}]},
                            {"tool_calls": [{"index": index, "function": {"arguments": function["arguments"][half:]}}]}]
-            for delta in deltas:
-                self.wfile.write(f"data: {json.dumps({'choices': [{'delta': delta}]})}\n\n".encode())
-            self.wfile.write(b"data: [DONE]\n\n")
+            try:
+                for delta in deltas:
+                    time.sleep(state.pause)
+                    self.wfile.write(f"data: {json.dumps({'choices': [{'delta': delta}]})}\n\n".encode())
+                self.wfile.write(b"data: [DONE]\n\n")
+            except OSError:
+                state.broken_off += 1
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     state.url = f"http://127.0.0.1:{server.server_address[1]}/v1"

@@ -59,6 +59,7 @@ class Agent:
         self._given_models = models is not None
         self._conversation: Conversation | None = None
         self._busy = threading.Lock()
+        self._stop_asked = threading.Event()
         self.pictures = PictureStore(max_pictures=self._settings.max_pictures)
 
     def ask(self, question: str, pictures: PictureSource | Sequence[PictureSource] = ()) -> Answer:
@@ -81,9 +82,18 @@ class Agent:
     def stream(self, question: str, pictures: PictureSource | Sequence[PictureSource] = ()) -> Iterator[Event]:
         """The same, event by event; the last one is `Completed`. Raises as `ask` does, bad input at once."""
         asked = self._check(question)
+        if not self._busy.locked():  # what a running turn was told still holds
+            self._stop_asked.clear()
         several = [pictures] if isinstance(pictures, str | os.PathLike | bytes | Picture) else list(pictures)
         loaded = [source if isinstance(source, Picture) else load_picture(source) for source in several]
         return self._turn(asked, loaded)
+
+    def stop(self) -> None:
+        """End the turn that was begun last, from another thread: its iterator raises `TurnStopped`.
+
+        That takes until the model's next piece of text or the end of a tool. The turn is forgotten, its pictures stay.
+        """
+        self._stop_asked.set()
 
     def clear(self) -> None:
         """Forget the conversation and its pictures; loaded models stay. Raises QuestionError if busy."""
@@ -111,8 +121,8 @@ class Agent:
         try:
             started = time.perf_counter()
             conversation = self._open()
-            ids = [self.pictures.add(picture) for picture in pictures]
-            with conversation.turn(message_of(question, ids)) as turn:
+            ids = self.pictures.add_all(pictures)
+            with conversation.turn(message_of(question, ids), self._stop_asked) as turn:
                 findings: list[Finding] = []
                 sentences = CheckedSentences(findings)
                 failure: EngineError | None = None
@@ -145,7 +155,7 @@ class Agent:
 
     def _open(self) -> Conversation:
         if self._conversation is None:
-            engine = self._models.get(self._open_engine)
+            engine = self._engine_in_use()
             offered = [tool for tool in self._tools() if (self._approve is not None or not tool.asks_first)
                        and (self._given_tools is not None or engine.known_tools is None
                             or tool.name in engine.known_tools)]
@@ -153,14 +163,17 @@ class Agent:
             self._conversation = Conversation(engine, offered, context)
         return self._conversation
 
-    def _open_engine(self) -> Engine:
+    def _engine_in_use(self) -> Engine:
         if self._engine is not None:
             return self._engine
         if self._given_models and self._models.has_vision_language_model:
             shared = self._models.vision_language_model()
             if isinstance(shared, Engine):
                 return shared
-        return open_engine(self._settings)
+        return self._models.get(self._open_engine)
+
+    def _open_engine(self) -> Engine:
+        return self._engine or open_engine(self._settings)
 
     def _tools(self) -> Sequence[Tool[Any]]:
         if self._given_tools is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Sequence
 from contextvars import copy_context
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import Any
 
 from langchain.agents import create_agent
 from langchain.agents.middleware import AgentMiddleware, ModelCallLimitMiddleware, ToolCallLimitMiddleware
+from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, HumanMessage, RemoveMessage, ToolMessage
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.memory import InMemorySaver
@@ -22,6 +24,7 @@ from visagent.agent.events import ToolFinished, ToolStarted
 from visagent.agent.middleware import RunTools, ShowPictures
 from visagent.agent.toolkit import langchain_tool
 from visagent.agent.views import Views
+from visagent.errors import TurnStopped
 from visagent.evidence import Finding
 from visagent.tools.contract import Tool, ToolContext
 
@@ -57,14 +60,27 @@ class Conversation:
             engine, [langchain_tool(tool, context) for tool in tools], system_prompt=engine.system_prompt(),
             middleware=around, checkpointer=InMemorySaver())
 
-    def turn(self, message: HumanMessage) -> Turn:
-        """Begin a turn with a user's message."""
+    def turn(self, message: HumanMessage, stop: threading.Event) -> Turn:
+        """Begin a turn with a user's message; it ends with TurnStopped soon after `stop` is set."""
         self._run_tools.new_turn()
-        return Turn(self._graph, message, self._run_tools)
+        return Turn(self._graph, message, self._run_tools, stop)
 
     def history(self) -> list[BaseMessage]:
         """All messages so far, the pictures as ids."""
         return _history(self._graph)
+
+
+class _StopWriting(BaseCallbackHandler):
+    """Stops a model between two pieces of its answer: closing LangGraph's stream would wait for the whole of it."""
+
+    raise_error = True
+
+    def __init__(self, stop: threading.Event) -> None:
+        self._stop = stop
+
+    def on_llm_new_token(self, token: str | list[str | dict[str, Any]], **further: Any) -> None:
+        """Called by LangChain after every piece."""
+        _check(self._stop)
 
 
 class Turn:
@@ -74,10 +90,12 @@ class Turn:
         graph: LangChain's agent.
         message: The user's message.
         run_tools: What runs the tools.
+        stop: Ends the turn once it is set.
     """
 
-    def __init__(self, graph: Any, message: HumanMessage, run_tools: RunTools) -> None:
+    def __init__(self, graph: Any, message: HumanMessage, run_tools: RunTools, stop: threading.Event) -> None:
         self._run_tools = run_tools
+        self._stop = stop
         self._graph = graph
         self._message = message
         self._before = len(_history(graph))
@@ -92,13 +110,15 @@ class Turn:
             self._replace([])
 
     def events(self) -> Iterator[ModelText | ToolStarted | ToolFinished | ApprovalAsked]:
-        """Run the turn. Raises EngineError if the model fails."""
+        """Run the turn. Raises EngineError if the model fails, TurnStopped if it is stopped."""
         context = copy_context()
         # Entered and never left: the context ends with this turn. Faces must not reach a tracing service.
         context.run(tracing_context(enabled=False).__enter__)
-        stream = self._graph.stream({"messages": [self._message]}, _CONFIG, stream_mode=["messages", "custom"])
+        config: RunnableConfig = {**_CONFIG, "callbacks": [_StopWriting(self._stop)]}
+        stream = self._graph.stream({"messages": [self._message]}, config, stream_mode=["messages", "custom"])
         try:
             while (item := context.run(next, stream, None)) is not None:
+                _check(self._stop)
                 mode, content = item
                 if mode == "custom":
                     yield content
@@ -141,6 +161,11 @@ class Turn:
 
     def _update(self, messages: list[BaseMessage]) -> None:
         self._graph.update_state(_CONFIG, {"messages": messages}, as_node="model")
+
+
+def _check(stop: threading.Event) -> None:
+    if stop.is_set():
+        raise TurnStopped("The answer was stopped; ask again, the pictures are still here.")
 
 
 def _history(graph: Any) -> list[BaseMessage]:

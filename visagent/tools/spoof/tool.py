@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from visagent.errors import EngineError
-from visagent.evidence import Box, Finding, ModelIdentity, Region, Score
+from visagent.evidence import Box, Finding, ModelIdentity, Region, Score, Vote
 from visagent.tools.contract import ImageId, Tool, ToolContext, ToolInput
 from visagent.tools.spoof.specialist import PRESENT, Opinion, Specialist, load_specialist
 from visagent.tools.spoof.surroundings import Enclosure, Surroundings, load_surroundings
@@ -81,7 +81,7 @@ def run_spoof(request: SpoofInput, context: ToolContext) -> Finding:
         regions=(_face(chosen), *areas), model=specialist.identity,
         witnesses=(*((testimony.identity,) if testimony.identity else ()),
                    *((surroundings.identity,) if enclosure else ())),
-        caveats=_caveats(testimony, enclosure))
+        votes=_votes(opinion, specialist, testimony, enclosure, surroundings), caveats=_caveats(testimony, enclosure))
 
 
 def _ask(context: ToolContext, view: View, chosen: ChosenFace) -> Testimony:
@@ -151,6 +151,17 @@ def _scores(opinion: Opinion, specialist: Specialist, enclosure: Enclosure | Non
                          threshold_source="more likely present than not; fixed rule, not calibrated")
                    for clue, value in list(opinion.clues.items())[:MOST_CLUES]]
     return tuple(scores)
+
+
+def _votes(opinion: Opinion, specialist: Specialist, testimony: Testimony, enclosure: Enclosure | None,
+           surroundings: Surroundings) -> tuple[Vote, ...]:
+    """What each network says; the surroundings speak only where they see a border."""
+    votes = [Vote(model=specialist.identity, answer=opinion.verdict)]
+    if testimony.identity is not None and testimony.words.verdict is not None:
+        votes.append(Vote(model=testimony.identity, answer=testimony.words.verdict))
+    if enclosure is not None and enclosure.border != "none":
+        votes.append(Vote(model=surroundings.identity, answer="spoof"))
+    return tuple(votes)
 
 
 def _caveats(testimony: Testimony, enclosure: Enclosure | None) -> tuple[str, ...]:
