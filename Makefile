@@ -10,7 +10,7 @@ TORCH ?= torch==2.13.0
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test lint quick constraints clean
+.PHONY: help setup demo chat test lint quick constraints clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -19,6 +19,9 @@ setup: $(VENV)/ready-dev  ## Install everything, for running and for developing
 
 demo: $(VENV)/ready  ## Ask a question about the bundled photo
 	@$(BIN)/python -m visagent demo
+
+chat: $(VENV)/ready-ui  ## Ask in a browser
+	@$(BIN)/python -m visagent chat
 
 test: lint  ## Check style and types, then run all tests
 	$(BIN)/python -m pytest
@@ -52,7 +55,12 @@ $(VENV)/ready: pyproject.toml constraints.txt | $(BIN)/python
 	@$(PIP) install -c constraints.txt -e .
 	@touch $@
 
+$(VENV)/ready-ui: $(VENV)/ready
+	@echo "Installing what the page in the browser needs into $(VENV)"
+	@$(PIP) install -c constraints.txt -e ".[ui]"
+	@touch $@
+
 $(VENV)/ready-dev: $(VENV)/ready
 	@echo "Installing what its tests need into $(VENV)"
-	@$(PIP) install -c constraints.txt -e ".[adapters,analysis,dev,onnx,postgresql,quantised,train]"
+	@$(PIP) install -c constraints.txt -e ".[adapters,analysis,dev,onnx,postgresql,quantised,train,ui]"
 	@touch $@

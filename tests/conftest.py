@@ -26,6 +26,11 @@ hypothesis.settings.load_profile("visagent")
 LOOPBACK = ("127.", "::1", "localhost")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--update-screenshots", action="store_true",
+                     help="write the screenshots of the page into docs/images")
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _loopback_only() -> Iterator[None]:
     """Whatever reaches for the network fails the test that runs it."""

@@ -26,19 +26,20 @@ MAY_IMPORT = {
     "settings": {"errors"},
     "media": {"errors"},
     "weights": {"errors", "settings"},
+    "clips": {"errors", "media"},
     "audit": {"errors"},
     "vision": BASE,
-    "gallery": BASE | {"vision", "audit"},  # what is stored of people; knows embeddings, no pictures
+    "gallery": BASE | {"vision", "audit"},  # what is stored of people; knows embeddings and thumbnails
     "tools": BASE | {"vision", "gallery"},
     "agent": BASE | {"vision", "tools"},
     "datasets": BASE | {"vision"},
     "finetune": BASE | {"vision", "tools", "agent", "datasets", "evaluation"},  # a recipe measures what it made
     "evaluation": BASE | {"vision", "tools", "agent", "datasets"},
-    **dict.fromkeys(SURFACES, BASE | SURFACES | {"vision", "gallery", "tools", "agent", "datasets", "finetune",
-                                                 "evaluation"}),
+    **dict.fromkeys(SURFACES, BASE | SURFACES | {"clips", "vision", "gallery", "tools", "agent", "datasets",
+                                                 "finetune", "evaluation"}),
 }
-HEAVY = ("alembic", "bitsandbytes", "cryptography", "cv2", "dlib", "langchain", "langchain_core", "langgraph",
-         "pandas", "peft", "scipy", "skimage", "sqlalchemy", "statsmodels", "torch", "transformers")
+HEAVY = ("alembic", "av", "bitsandbytes", "cryptography", "cv2", "dlib", "gradio", "langchain", "langchain_core",
+         "langgraph", "pandas", "peft", "scipy", "skimage", "sqlalchemy", "statsmodels", "torch", "transformers")
 CODE_RUNNING_CALLS = {"eval", "exec", "torch.load", "yaml.load"}
 CODE_RUNNING = {"cloudpickle", "dill", "joblib", "marshal", "pickle", "shelve"}
 

@@ -8,6 +8,7 @@ import typer
 
 import visagent
 from visagent.cli.ask import ASK_EXAMPLES, AskCommand, ask
+from visagent.cli.chat import CHAT_EXAMPLES, chat
 from visagent.cli.finetune import finetune
 from visagent.cli.gallery import audit, gallery
 from visagent.cli.options import plain_help, takes_settings
@@ -52,6 +53,7 @@ def _root(version: Annotated[bool, typer.Option("--version", callback=_print_ver
 
 
 app.command("ask", cls=AskCommand, epilog=plain_help(ASK_EXAMPLES))(takes_settings(ask))
+app.command("chat", epilog=plain_help(CHAT_EXAMPLES))(takes_settings(chat))
 # The tools of these names tell what is known already; their verbs are groups that measure.
 _GROUPS = ("drift", "fairness")
 for _tool in TOOLS:

@@ -1,0 +1,90 @@
+"""What all pages share: settings, models, visitors and their uploads, and how a page calls a tool."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+
+from visagent.clips import is_clip, load_clip
+from visagent.errors import PictureError
+from visagent.evidence import Finding
+from visagent.media import Picture, PictureStore, load_picture
+from visagent.settings import Settings
+from visagent.tools.contract import Tool, ToolContext
+from visagent.tools.models import Models
+from visagent.ui.badges import Badges
+from visagent.ui.uploads import Uploads
+from visagent.ui.visitors import Visitor, Visitors
+from visagent.verbs import picture_fields
+
+CLIP_FRAMES = 3
+"""Frames of a clip that a conversation takes as pictures: as many as a small model reads at once."""
+
+Upload = Mapping[str, Any] | None
+"""A file as the browser names it: `path` is the place that the upload was answered with."""
+
+
+@dataclass(frozen=True, slots=True)
+class House:
+    """One running page.
+
+    Attributes:
+        settings: Which model to ask, where the gallery is, the limits.
+        models: The loaded models.
+        visitors: Who is here.
+        uploads: What they have uploaded.
+        badges: Tells whose request one is.
+    """
+
+    settings: Settings
+    models: Models
+    visitors: Visitors
+    uploads: Uploads
+    badges: Badges
+
+    def visitor(self, request: gr.Request) -> Visitor:
+        """Whose request this is. Raises gr.Error for a request without an id, which the page itself never sends."""
+        visitor = self.badges.read(request.headers.get("cookie", ""))
+        if visitor is None:
+            raise gr.Error("Your browser keeps no cookie of this page; allow it and load the page again.")
+        return self.visitors.of(visitor)
+
+    def pictures(self, visitor: Visitor, upload: Upload, *, keep: bool = False) -> list[tuple[Picture, str]]:
+        """An uploaded picture, or the frames of an uploaded clip, each with what it shows.
+
+        Args:
+            visitor: Who uploaded it.
+            upload: The file.
+            keep: Leave the file for another look at it.
+
+        Raises:
+            PictureError: It is no picture or clip, or too large; the upload is deleted all the same.
+        """
+        path = str((upload or {}).get("path", ""))
+        data = (self.uploads.read if keep else self.uploads.take)(visitor.id, path)
+        if not is_clip(data[:64]):
+            return [(load_picture(data), "")]
+        clip = load_clip(data, frames=CLIP_FRAMES)
+        return [(frame, f"the clip at {time:.1f} s") for frame, time in zip(clip.frames, clip.times, strict=True)]
+
+    def picture(self, visitor: Visitor, upload: Upload) -> Picture:
+        """One uploaded picture, which stays uploaded. Raises PictureError; a clip is refused."""
+        found = self.pictures(visitor, upload, keep=True)
+        if len(found) != 1:
+            raise PictureError("This is a clip; a picture is needed here.")
+        return found[0][0]
+
+    def call(self, tool: Tool[Any], pictures: Sequence[Picture], arguments: Mapping[str, object]
+             ) -> tuple[Finding, PictureStore]:
+        """Run a tool as its verb does, and give its finding with the pictures it speaks of."""
+        fields = picture_fields(tool.input_model)
+        store = PictureStore(max_pictures=max(1, len(pictures)))
+        ids = [store.add(picture) for picture in pictures]
+        return tool.call({**arguments, **fields.fill(ids)}, self.context(store)), store
+
+    def context(self, pictures: PictureStore) -> ToolContext:
+        """What a tool may reach."""
+        return ToolContext(pictures=pictures, models=self.models, settings=self.settings)
