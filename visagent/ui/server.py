@@ -6,7 +6,9 @@ import ipaddress
 import logging
 import os
 import shutil
+import signal
 import socket
+import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
@@ -94,7 +96,7 @@ def serve_chat(settings: Settings, address: Address | None = None, *,
     where.check()
     bound = _listen(where)
     port = bound.getsockname()[1]
-    with _runtime_folder() as folder, _house(_absolute(settings), folder) as house:
+    with _ending_tidily(), _runtime_folder() as folder, _house(_absolute(settings), folder) as house:
         app = build_app(house, where)
         config = uvicorn.Config(app, log_level="warning", access_log=False, ws="none", server_header=False,
                                 timeout_graceful_shutdown=2,
@@ -199,7 +201,8 @@ def _warm(models: Models) -> None:
 def _runtime_folder() -> Iterator[Path]:
     """An empty private folder to run in: Gradio may serve what lies in the folder that it runs in."""
     before = os.getcwd()
-    folder = Path(tempfile.mkdtemp(prefix="visagent-chat-"))  # mode 0700
+    _sweep()
+    folder = Path(tempfile.mkdtemp(prefix=f"visagent-chat-{os.getpid()}-"))  # mode 0700
     (folder / "uploads").mkdir()
     (folder / "work").mkdir()
     os.environ.update(GRADIO_TEMP_DIR=str(folder / "uploads"), GRADIO_ANALYTICS_ENABLED="False",
@@ -211,6 +214,38 @@ def _runtime_folder() -> Iterator[Path]:
     finally:
         os.chdir(before)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _sweep() -> None:
+    """Delete the folders of pages that were killed: nobody else would."""
+    for folder in Path(tempfile.gettempdir()).glob("visagent-chat-*-*"):
+        number = folder.name.split("-")[2]
+        with suppress(OSError):
+            if number.isdecimal() and folder.stat().st_uid == os.getuid() and not _runs(int(number)):
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+@contextmanager
+def _ending_tidily() -> Iterator[None]:
+    """A process that is told to end leaves its blocks first; uvicorn passes the signal on when it has stopped."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _absolute(settings: Settings) -> Settings:
