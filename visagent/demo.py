@@ -23,9 +23,9 @@ _NEXT = """Copy one of these, with a picture of yours:
 More: visagent --help, and visagent ask --chat for follow-up questions."""
 
 
-def demo_photo() -> Picture:
-    """The bundled photo: a NASA portrait in the public domain, 512 x 512 pixels."""
-    return load_picture((files("visagent") / "assets" / PHOTO_NAME).read_bytes())
+def demo_photo(name: str = PHOTO_NAME) -> Picture:
+    """A bundled picture: a NASA portrait in the public domain, 512 x 512 pixels, or another of `visagent/assets`."""
+    return load_picture((files("visagent") / "assets" / name).read_bytes())
 
 
 def demo(

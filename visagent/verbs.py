@@ -138,6 +138,43 @@ def picture_fields(input_model: type[ToolInput]) -> PictureFields:
     return PictureFields(single, several[0] if several else None)
 
 
+@dataclass(frozen=True, slots=True)
+class PlainField:
+    """A field of a tool's input that takes a text, a number, a yes or no, or one of several words.
+
+    Attributes:
+        name: Its name in the input.
+        kind: `string`, `integer`, `number`, `boolean` or `choice`.
+        description: What it is for.
+        default: What it is if left out.
+        choices: The words, for a choice.
+        longest: Most characters of a text; None if there is no limit.
+    """
+
+    name: str
+    kind: str
+    description: str
+    default: Any = None
+    choices: tuple[Any, ...] = ()
+    longest: int | None = None
+
+
+def plain_fields(input_model: type[ToolInput]) -> list[PlainField]:
+    """The fields that a person can fill in, from the input's JSON schema; pictures and nested fields are left out."""
+    pictures, schema = picture_fields(input_model), input_model.model_json_schema()
+    found = []
+    for name, field in schema["properties"].items():
+        if name in pictures.single or name == pictures.several:
+            continue
+        kinds = [schema["$defs"][kind["$ref"].rsplit("/", 1)[1]] if "$ref" in kind else kind
+                 for kind in field.get("anyOf", [field]) if kind.get("type") != "null"]
+        kind = "choice" if "enum" in kinds[0] else kinds[0].get("type", "")
+        if len(kinds) == 1 and kind in ("choice", "string", "integer", "number", "boolean"):
+            found.append(PlainField(name, kind, field.get("description", ""), field.get("default"),
+                                    tuple(kinds[0].get("enum", ())), kinds[0].get("maxLength")))
+    return found
+
+
 def expand(sources: Iterable[str]) -> list[str]:
     """Put a folder's pictures in place of the folder, and what a pattern matches in place of the pattern.
 

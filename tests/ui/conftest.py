@@ -14,6 +14,7 @@ from visagent.agent.approval import Refused
 from visagent.settings import Settings
 from visagent.tools.models import Models
 from visagent.ui.conversation import ChatConversation
+from visagent.ui.uploads import Uploads
 
 from .fakes import Chat, ChatEngine, FakeTools
 from .page_server import Server, serving
@@ -99,3 +100,16 @@ def chat(tools: FakeTools, tmp_path: Path) -> Iterator[Chat]:
         tools.may_end.set()
         engine.silent.set()
         conversation.decide(Refused())
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Where uploads lie."""
+    made = tmp_path / "uploads"
+    made.mkdir()
+    return made
+
+
+@pytest.fixture
+def uploads(folder: Path) -> Uploads:
+    return Uploads(folder)

@@ -126,8 +126,8 @@ def telling(text: str, *, digest: str | None = "0" * 16) -> Finding:
 
 
 def page_of(text: str) -> str:
-    return evidence_html(text, [telling(text), abstain(text, text)], store((80, 60)), caption=lambda picture: text,
-                         note=text)
+    return evidence_html(text, [telling(text), abstain(text, text)], store((80, 60)),
+                         caption=lambda picture: text)
 
 
 @given(TEXTS)
@@ -140,8 +140,6 @@ def test_whatever_is_said_becomes_no_element_and_no_attribute(text: str) -> None
 def test_whatever_is_said_is_there_to_be_read(text: str) -> None:
     page, said = read(page_of(text)), clean(text)  # what nobody sees is left out
     assert said in page.all("h3")[0].text
-    (notes, *_) = page.all("p")
-    assert said in notes.text
     first = page.all("article")[0]
     heading = first.all("h4")[0]
     assert heading.all("span")[0].text == said and heading.all("strong")[0].text == said
@@ -395,9 +393,6 @@ class TestFindings:
         assert [found.all("span")[0].text for found in page.all("article")] == ["b", "a", "c"]
         assert page.all("figure") == []
 
-    def test_the_note_is_left_out_if_there_is_none(self) -> None:
-        assert read(evidence_html("Why?", [], store())).all("p") == []
-        assert read(evidence_html("Why?", [], store(), note="In 2 s.")).all("p")[0].text == "In 2 s."
 
 
 class TestDownload:

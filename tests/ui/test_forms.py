@@ -120,7 +120,7 @@ def test_each_kind_has_its_component(fields: list[FormField]) -> None:
         "count": ("integer", gr.Textbox), "maybe_count": ("integer", gr.Textbox),
         "share": ("number", gr.Textbox), "maybe_share": ("number", gr.Textbox),
         "careful": ("boolean", gr.Checkbox), "quick": ("boolean", gr.Checkbox),
-        "colour": ("enum", gr.Dropdown), "maybe_colour": ("enum", gr.Dropdown)}
+        "colour": ("choice", gr.Dropdown), "maybe_colour": ("choice", gr.Dropdown)}
 
 
 def test_defaults_are_filled_in(fields: list[FormField]) -> None:

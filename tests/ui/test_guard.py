@@ -46,18 +46,6 @@ REFUSED = [
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    made = tmp_path / "uploads"
-    made.mkdir()
-    return made
-
-
-@pytest.fixture
-def uploads(folder: Path) -> Uploads:
-    return Uploads(folder)
-
-
-@pytest.fixture
 def guard(uploads: Uploads, folder: Path) -> Guard:
     return Guard(_everything(folder), BADGES, uploads, (*LOOPBACK_HOSTS, "Chat.Example"))
 

@@ -16,18 +16,6 @@ from visagent.ui.uploads import KEPT_SECONDS, Uploads
 ADA, BOB = "ada", "bob"
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    made = tmp_path / "uploads"
-    made.mkdir()
-    return made
-
-
-@pytest.fixture
-def uploads(folder: Path) -> Uploads:
-    return Uploads(folder)
-
-
 def sent(folder: Path, data: bytes = b"pixels", name: str = "face.jpg") -> Path:
     """A file where Gradio puts it: in a folder that is named after its content."""
     home = folder / hashlib.sha256(data).hexdigest()

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-import visagent.tools
 from visagent.agent.approval import Refused
 from visagent.errors import QuestionError
 from visagent.settings import Settings
@@ -40,25 +39,6 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 @pytest.fixture
 def engine() -> ChatEngine:
     return ChatEngine()
-
-
-@pytest.fixture
-def tools(monkeypatch: pytest.MonkeyPatch) -> FakeTools:
-    fakes = FakeTools()
-    monkeypatch.setitem(vars(visagent.tools), "TOOLS", fakes.all())
-    return fakes
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    made = tmp_path / "uploads"
-    made.mkdir()
-    return made
-
-
-@pytest.fixture
-def uploads(folder: Path) -> Uploads:
-    return Uploads(folder)
 
 
 @pytest.fixture

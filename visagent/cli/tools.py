@@ -19,7 +19,7 @@ from visagent.evidence import State
 from visagent.settings import Settings
 from visagent.terminal import clean, open_console, printable, show_finding
 from visagent.tools.contract import Tool, ToolInput
-from visagent.verbs import Outcome, PictureFields, each, expand, open_models, picture_fields
+from visagent.verbs import Outcome, PictureFields, each, expand, open_models, picture_fields, plain_fields
 
 _Pictures = Annotated[list[str], typer.Argument(metavar="PICTURE", show_default=False,
                                                 help="Files, folders or patterns such as 'photos/*.jpg'.")]
@@ -37,7 +37,7 @@ def tool_command(tool: Tool[Any]) -> Callable[..., int]:
     becomes an option of its name.
     """
     fields = picture_fields(tool.input_model)
-    options = _options(tool.input_model, fields)
+    options = _options(tool.input_model)
     looks = bool(fields.single) or fields.several is not None
 
     def run(settings: Settings, as_json: bool, out: Path | None = None, pictures: list[str] | None = None,
@@ -78,20 +78,16 @@ def tool_examples(tool: Tool[Any]) -> str:
     return f"\b\nExamples:\n{examples}\n\nExit status: 0 answered or no verdict, 1 an error, 2 wrong usage."
 
 
-def _options(input_model: type[ToolInput], fields: PictureFields) -> list[inspect.Parameter]:
+def _options(input_model: type[ToolInput]) -> list[inspect.Parameter]:
     parameters = []
-    for name, schema in input_model.model_json_schema()["properties"].items():
-        if name in fields.single or name == fields.several:
+    for field in plain_fields(input_model):
+        if field.name in _BESIDE_PICTURES:
             continue
-        kinds = [kind for kind in schema.get("anyOf", [schema]) if kind.get("type") != "null"]
-        choices = kinds[0].get("enum")
-        plain: Any = Literal[tuple(choices)] if choices else _PLAIN_TYPES.get(kinds[0].get("type", ""))
-        if len(kinds) != 1 or plain is None or name in _BESIDE_PICTURES:
-            continue
-        flag = name.replace("_", "-")
-        names = [f"--{flag}/--no-{flag}"] if plain is bool and schema.get("default") is True else [f"--{flag}"]
-        option = typer.Option(*names, help=schema.get("description", ""), show_default=False)
-        parameters.append(inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None,
+        plain: Any = Literal[field.choices] if field.choices else _PLAIN_TYPES[field.kind]
+        flag = field.name.replace("_", "-")
+        names = [f"--{flag}/--no-{flag}"] if plain is bool and field.default is True else [f"--{flag}"]
+        option = typer.Option(*names, help=field.description, show_default=False)
+        parameters.append(inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=None,
                                             annotation=Annotated[plain | None, option]))
     return parameters
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
-from importlib.resources import files
 from typing import Any
 
 import gradio as gr
 from anyio import to_thread
 
 from visagent.agent.approval import Approved, Refused
+from visagent.demo import PHOTO_NAME, QUESTION, demo_photo
 from visagent.errors import VisagentError
-from visagent.media import Picture, load_picture
+from visagent.media import Picture
 from visagent.tools import TOOLS
 from visagent.ui.conversation import Answered, ChatConversation
 from visagent.ui.evidence_view import evidence_html, render
@@ -23,10 +23,10 @@ NOTICE = ("What this is not: no certified liveness, no emotion felt, no proof of
           "Answers can be wrong; a person should look before anything hangs on one. Everything stays on this machine, "
           "in memory, until you clear it or have been away for an hour.")
 EXAMPLES = (
-    ("Example: live?", "Is this a live face or a spoof? Why? Show me where.", ("astronaut.jpg",)),
-    ("Example: spoof?", "Is this a live face or a spoof? Why? Show me where.", ("astronaut-replay.jpg",)),
-    ("Example: expression", "What expression does she show?", ("astronaut.jpg",)),
-    ("Example: same person?", "Is this the same person?", ("astronaut.jpg", "astronaut-replay.jpg")),
+    ("Example: live?", QUESTION, (PHOTO_NAME,)),
+    ("Example: spoof?", QUESTION, ("astronaut-replay.jpg",)),
+    ("Example: expression", "What expression does she show?", (PHOTO_NAME,)),
+    ("Example: same person?", "Is this the same person?", (PHOTO_NAME, "astronaut-replay.jpg")),
 )
 """Name, question and bundled pictures."""
 
@@ -175,7 +175,7 @@ def _wire(page: ChatPage, blocks: gr.Blocks, acts: Acts) -> None:
 
     def example(question: str, names: tuple[str, ...]) -> Callable[[gr.Request], AsyncIterator[Updates]]:
         async def run(request: gr.Request) -> AsyncIterator[Updates]:
-            async for updates in _begin(page, question, [(_bundled(name), "") for name in names], request):
+            async for updates in _begin(page, question, [(demo_photo(name), "") for name in names], request):
                 yield updates
         return run
 
@@ -304,10 +304,6 @@ def _note(conversation: ChatConversation) -> str:
     answers = conversation.answers
     seconds = answers[min(conversation.page, len(answers) - 1)].seconds if answers else None
     return render("note.html", seconds=seconds) if seconds is not None else ""
-
-
-def _bundled(name: str) -> Picture:
-    return load_picture((files("visagent") / "assets" / name).read_bytes())
 
 
 _CONFIRM = "() => { if (!confirm('Delete all your conversations, pictures and findings?')) throw new Error('kept'); }"

@@ -20,7 +20,7 @@ from visagent.evidence import Finding, Region, Score
 from visagent.media import PictureStore
 from visagent.terminal import clean, outcome
 from visagent.vision.crop import ByteImage, resize
-from visagent.vision.draw import COLOURS
+from visagent.vision.draw import COLOURS, caption_of
 
 SHOWN_SIDE: Final = 1024
 """Longer side of a picture on the page, in pixels."""
@@ -39,9 +39,8 @@ class ShownRegion:
 
     @property
     def label(self) -> str:
-        """The label, with the score if there is one."""
-        score = self.region.score
-        return self.region.label if score is None else f"{self.region.label} {score:.2f}"
+        """As on annotated pictures."""
+        return caption_of(self.region)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +73,7 @@ class Bar:
 
 
 def evidence_html(title: str, findings: Sequence[Finding], pictures: PictureStore, *,
-                  caption: Callable[[str], str] = str, note: str = "",
+                  caption: Callable[[str], str] = str,
                   landmarks: Callable[[str], Points] = lambda picture: (),
                   addresses: dict[str, str] | None = None, panel: str = "chat") -> str:
     """The evidence of one answer.
@@ -85,7 +84,6 @@ def evidence_html(title: str, findings: Sequence[Finding], pictures: PictureStor
         pictures: The conversation's pictures; those that the findings speak of are shown; all if they speak of none,
             the newest first.
         caption: What to call a picture, by its id.
-        note: A line below the title.
         landmarks: Points to draw on a picture, by its id.
         addresses: The pictures inside addresses, by id, so far; new ones are added, so that each is made once.
         panel: Tells the ids of this piece from those of other pieces on the page.
@@ -108,7 +106,7 @@ def evidence_html(title: str, findings: Sequence[Finding], pictures: PictureStor
                                   landmarks(image)))
     data = json.dumps([finding.model_dump(mode="json") for finding in findings], ensure_ascii=False, indent=2)
     return _template("evidence.html").render(
-        title=title, note=note, panel=panel, pictures=shown, findings=findings, outcome=outcome, bar=bar,
+        title=title, panel=panel, pictures=shown, findings=findings, outcome=outcome, bar=bar,
         download="data:application/json;base64," + base64.b64encode(data.encode()).decode())
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import gradio as gr
 
 from visagent.tools.contract import Tool
-from visagent.verbs import picture_fields
+from visagent.verbs import PlainField, plain_fields
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +19,7 @@ class Field:
     Attributes:
         name: Its name in the input.
         component: Where the person fills it in.
-        kind: Its JSON type.
+        kind: Of its value; see `PlainField`.
     """
 
     name: str
@@ -34,17 +34,8 @@ def fields_of(tool: Tool[Any], *, prefix: str) -> list[Field]:
         tool: Whose input.
         prefix: Begins the element ids.
     """
-    pictures = picture_fields(tool.input_model)
-    fields = []
-    whole = tool.input_model.model_json_schema()
-    for name, schema in whole["properties"].items():
-        if name in pictures.single or name == pictures.several:
-            continue
-        kinds = [whole["$defs"][kind["$ref"].rsplit("/", 1)[1]] if "$ref" in kind else kind
-                 for kind in schema.get("anyOf", [schema]) if kind.get("type") != "null"]
-        if len(kinds) == 1 and (field := _field(name, schema, kinds[0], f"{prefix}-{tool.name}-{name}")) is not None:
-            fields.append(field)
-    return fields
+    return [Field(plain.name, _component(plain, f"{prefix}-{tool.name}-{plain.name}"), plain.kind)
+            for plain in plain_fields(tool.input_model)]
 
 
 def arguments_of(fields: Iterable[Field], values: Sequence[object]) -> dict[str, object]:
@@ -62,22 +53,18 @@ def filled(fields: Iterable[Field], arguments: Mapping[str, object]) -> list[obj
     values: list[object] = []
     for field in fields:
         value = arguments.get(field.name, field.component.value if field.kind == "boolean" else None)
-        as_it_is = value is None or field.kind in ("boolean", "enum")
+        as_it_is = value is None or field.kind in ("boolean", "choice")
         values.append(value if as_it_is else str(value))
     return values
 
 
-def _field(name: str, schema: Mapping[str, Any], kind: Mapping[str, Any], element: str) -> Field | None:
-    label, info = name.replace("_", " ").capitalize(), schema.get("description", "")
-    default = schema.get("default")
-    if "enum" in kind:
-        return Field(name, gr.Dropdown(list(kind["enum"]), value=default, label=label, info=info, elem_id=element),
-                     "enum")
-    match kind.get("type"):
-        case "boolean":
-            return Field(name, gr.Checkbox(value=bool(default), label=label, info=info, elem_id=element), "boolean")
-        case "string" | "integer" | "number":  # a number field of Gradio cannot be empty: it would show 0
-            return Field(name, gr.Textbox(value=None if default is None else str(default), label=label, info=info,
-                                          elem_id=element, max_lines=2, max_length=kind.get("maxLength")),
-                         kind["type"])
-    return None
+def _component(plain: PlainField, element: str) -> gr.components.Component:
+    label = plain.name.replace("_", " ").capitalize()
+    if plain.kind == "choice":
+        return gr.Dropdown(list(plain.choices), value=plain.default, label=label, info=plain.description,
+                           elem_id=element)
+    if plain.kind == "boolean":
+        return gr.Checkbox(value=bool(plain.default), label=label, info=plain.description, elem_id=element)
+    # A number field of Gradio cannot be empty: it would show 0.
+    return gr.Textbox(value=None if plain.default is None else str(plain.default), label=label,
+                      info=plain.description, elem_id=element, max_lines=2, max_length=plain.longest)

@@ -11,6 +11,7 @@ import socket
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ from visagent.errors import SettingsError, VisagentError
 from visagent.settings import Settings
 
 if TYPE_CHECKING:
+    import uvicorn
     from fastapi import FastAPI
 
     from visagent.tools.models import Models
@@ -275,11 +277,9 @@ def _listen(address: Address) -> socket.socket:
     raise SettingsError("The port is taken, or the host is not one of this machine; choose others.")
 
 
-def _tell_when_started(server: object, tell: Callable[[], None]) -> None:
-    import time
-
-    while not server.started:  # type: ignore[attr-defined]
-        if server.should_exit:  # type: ignore[attr-defined]
+def _tell_when_started(server: uvicorn.Server, tell: Callable[[], None]) -> None:
+    while not server.started:
+        if server.should_exit:
             return
         time.sleep(0.05)
     tell()

@@ -37,7 +37,7 @@ def annotate(rgb: ByteImage, regions: Sequence[Region], captions: Sequence[str] 
     """
     from PIL import Image, ImageDraw
 
-    texts = [_caption(region) for region in regions] if captions is None else list(captions)
+    texts = [caption_of(region) for region in regions] if captions is None else list(captions)
     if len(texts) != len(regions):
         raise ValueError("every region needs one caption")
     scale = max(1.0, SMALLEST_SIDE / max(rgb.shape[:2]))
@@ -72,7 +72,8 @@ def side_by_side(left: ByteImage, right: ByteImage, gap: int = 8) -> ByteImage:
     return np.hstack([parts[0], white, parts[1]])
 
 
-def _caption(region: Region) -> str:
+def caption_of(region: Region) -> str:
+    """The label, with the score if there is one."""
     return region.label if region.score is None else f"{region.label} {region.score:.2f}"
 
 
