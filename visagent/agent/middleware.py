@@ -19,6 +19,7 @@ from pydantic import ValidationError
 from visagent.agent.approval import ApprovalAsked, Decision, Refused, propose
 from visagent.agent.engines.base import MAX_ANSWER_TOKENS, Engine
 from visagent.agent.events import ToolFinished, ToolStarted
+from visagent.agent.meant import as_meant
 from visagent.agent.named import name_in_words
 from visagent.agent.toolkit import finding_text, input_for_model
 from visagent.agent.views import Views
@@ -113,6 +114,10 @@ class RunTools(AgentMiddleware[Any, Any, Any]):
     def _call(self, request: ToolCallRequest,
               handler: Callable[[ToolCallRequest], ToolMessage | Command[Any]]) -> ToolMessage:
         call = request.tool_call
+        meant, settled = as_meant(call["name"], call["args"], self._by_name, request.state["messages"], self._context)
+        if (meant, settled) != (call["name"], call["args"]):
+            call = {**call, "name": meant, "args": settled}
+            request = request.override(tool_call=call)
         key = f"{call['name']} {sorted(call['args'].items(), key=str)}"
         if key in self._done:
             return _message(self._done[key], call["id"])
