@@ -27,7 +27,7 @@ stderr, the latter two only on a terminal. No colour is needed to read an answer
 With `--json` the output is JSON Lines. A tool's verb writes one finding per line, with the picture's name under
 `input` (a list of names where a tool looks at several pictures; the first is `image_1` of that finding). `ask`
 writes one answer per line: `input` (the names, in the order of `image_1`, `image_2`, ...), `question`, `text`,
-`grounded`, `findings`, `model_text`, `seconds`, and `saved` (annotated pictures).
+`grounded`, `findings`, `model_text`, `seconds`, and `saved` (annotated pictures, and what tools drew).
 """
 
 

@@ -53,7 +53,7 @@ def test_the_demo_answers_shows_evidence_saves_and_says_how_to_go_on(tmp_path: P
     assert result.exit_code == 0, result.output
     text = result.stdout
     order = [text.index(words) for words in (QUESTION, "spoof(image=image_1)", "This is a live face", "spoof: live",
-                                             "0.500", "Annotated picture saved: visagent-answers",
+                                             "0.500", "Picture saved: visagent-answers",
                                              "How to go on", "visagent ask photo.jpg")]
     assert order == sorted(order)
     assert sum(line.startswith("  visagent ") for line in text.splitlines()) == 3

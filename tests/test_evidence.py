@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from visagent.evidence import (
     Artifact,
+    ArtifactKind,
     Box,
     Direction,
     Finding,
@@ -25,7 +26,7 @@ FULL = Finding(
     tool="spoof", answer="spoof", summary="A screen.", images=("image_1",),
     scores=(Score(name="attack score", value=0.9, threshold=0.5, threshold_source="development split"),),
     regions=(Region(label="moire", image="image_1", box=BOX, score=0.7),),
-    artifacts=(Artifact(handle="artifact_1", kind="annotated", description="boxes drawn"),),
+    artifacts=(Artifact(handle="artifact_1", kind=ArtifactKind.picture, description="boxes drawn"),),
     model=ModelIdentity(id="specialist", digest="0123456789abcdef"), caveats=("Not certified liveness.",),
 )
 
@@ -48,6 +49,28 @@ def test_a_finding_is_the_same_after_json(finding: Finding) -> None:
 
 def test_a_full_finding_is_the_same_after_json() -> None:
     assert Finding.model_validate_json(FULL.to_json()) == FULL
+
+
+def artifact(**facts: object) -> Artifact:
+    return Artifact.model_validate({"handle": "artifact_1", "kind": "picture", "description": "a plot", **facts})
+
+
+@pytest.mark.parametrize("facts", [
+    {}, {"image": "image_1"}, {"image": "artifact_2", "box": BOX}, {"kind": "mask", "image": "image_1"},
+    {"kind": "mask", "image": "image_1", "box": BOX}, {"kind": "comparison", "image": "artifact_2"},
+    {"kind": "comparison", "image": "image_2", "box": BOX}])
+def test_an_artifact_may_be_shown(facts: dict[str, object]) -> None:
+    made = artifact(**facts)
+    assert Artifact.model_validate_json(made.model_dump_json()) == made
+
+
+@pytest.mark.parametrize("facts", [
+    {"kind": "heat map"}, {"kind": "mask"}, {"kind": "comparison"}, {"box": BOX}, {"description": ""},
+    {"kind": "comparison", "image": "artifact_1"}, {"image": "photo.jpg"}, {"handle": "image_1"},
+    {"kind": "mask", "image": "image_1", "box": {"x1": 5, "y1": 0, "x2": 5, "y2": 9}}, {"pixels": [[0, 0, 0]]}])
+def test_an_artifact_that_nobody_could_show_is_refused(facts: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        artifact(**facts)
 
 
 def test_unknown_keys_are_refused() -> None:

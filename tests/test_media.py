@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 
@@ -365,16 +364,37 @@ def test_an_unknown_id_is_told_what_there_is() -> None:
         store.get("artifact_1")
 
 
-def test_a_full_store_refuses_and_drops_nothing() -> None:
+def test_a_store_full_of_pictures_refuses_and_drops_nothing() -> None:
     store = PictureStore(max_pictures=2, max_artifacts=1)
-    steps: list[Callable[[], str]] = [lambda: store.add(PICTURE)] * 2 + [lambda: store.add_artifact(PICTURE.rgb)]
-    for step in steps:
-        step()
-    for step in steps[1:]:
-        with pytest.raises(TooManyPictures):
-            step()
+    store.add(PICTURE)
+    store.add(PICTURE)
+    store.add_artifact(PICTURE.rgb)
+    with pytest.raises(TooManyPictures):
+        store.add(PICTURE)
     assert store.ids() == ("image_1", "image_2")
     assert store.artifact("artifact_1").shape == (32, 48, 3)
+
+
+def test_a_store_full_of_artifacts_drops_the_oldest() -> None:
+    store = PictureStore(max_artifacts=2)
+    assert [store.add_artifact(PICTURE.rgb) for _ in range(3)] == ["artifact_1", "artifact_2", "artifact_3"]
+    with pytest.raises(UnknownPicture):
+        store.artifact("artifact_1")
+    assert store.artifact("artifact_2").shape == store.artifact("artifact_3").shape == (32, 48, 3)
+
+
+def test_pixels_are_those_of_a_picture_or_an_artifact() -> None:
+    store = PictureStore()
+    drawn = np.full((5, 4, 3), 7, np.uint8)
+    assert np.array_equal(store.pixels(store.add(PICTURE)), PICTURE.rgb)
+    assert np.array_equal(store.pixels(store.add_artifact(drawn)), drawn)
+    for handle in ("image_2", "artifact_2", "photo.jpg"):
+        with pytest.raises(UnknownPicture):
+            store.pixels(handle)
+    store.clear()
+    for handle in ("image_1", "artifact_1"):
+        with pytest.raises(UnknownPicture):
+            store.pixels(handle)
 
 
 def test_an_artifact_is_a_copy_that_cannot_be_changed() -> None:

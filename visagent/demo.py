@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from visagent.cli.saving import DEFAULT_FOLDER, save_annotated
+from visagent.cli.saving import DEFAULT_FOLDER, save_pictures
 from visagent.cli.turn import open_conversation
 from visagent.media import Picture, load_picture
 from visagent.settings import Settings
@@ -31,7 +31,7 @@ def demo_photo(name: str = PHOTO_NAME) -> Picture:
 def demo(
     settings: Settings,
     out: Annotated[Path, typer.Option("--out", metavar="FOLDER",
-                                      help="Where the annotated picture is saved.")] = DEFAULT_FOLDER,
+                                      help="Where annotated pictures go, and what tools draw.")] = DEFAULT_FOLDER,
 ) -> int:
     """Ask one question about a bundled photo, and show how to go on."""
     console = open_console()
@@ -41,8 +41,8 @@ def demo(
     conversation = open_conversation(settings)
     conversation.waiting.append((PHOTO_NAME, demo_photo()))
     answer = conversation.ask(QUESTION)
-    for path in save_annotated(answer.findings, conversation.agent.pictures, out):
-        console.print(f"Annotated picture saved: {clean(str(path))}")
+    for path in save_pictures(answer.findings, conversation.agent.pictures, out):
+        console.print(f"Picture saved: {clean(str(path))}")
     show_heading(console, "How to go on")
     console.print(_NEXT)
     return 0

@@ -12,6 +12,8 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Number = Annotated[float, Field(allow_inf_nan=False)]
+Handle = Annotated[str, Field(pattern=r"^(image|artifact)_[0-9]+$")]
+"""Id of a picture of the session, or of one that a tool made."""
 
 
 class _Frozen(BaseModel):
@@ -104,17 +106,48 @@ class Region(_Frozen):
     """A part of one picture that the finding speaks of."""
 
     label: str
-    image: str = Field(pattern=r"^(image|artifact)_[0-9]+$")
+    image: Handle
     box: Box
     score: Number | None = None
 
 
+class ArtifactKind(StrEnum):
+    """How an artifact is shown: whoever knows these three can show what any tool draws.
+
+    `picture`: by itself, a picture or a plot. `mask`: laid over a place of a picture, the stronger the brighter it is,
+    and black not at all. `comparison`: before and after, this one against the same place of another picture.
+    """
+
+    picture = "picture"
+    mask = "mask"
+    comparison = "comparison"
+
+
 class Artifact(_Frozen):
-    """A picture or plot made on the way, by its handle in the session."""
+    """A picture or plot made on the way, by its handle in the session.
+
+    Attributes:
+        handle: Where the session keeps its pixels.
+        kind: How it is shown.
+        description: What it shows, as a caption and for who cannot see it.
+        image: What it belongs to: the picture under a mask, the "before" of a comparison, where a picture comes from.
+            Required for the first two.
+        box: The place of `image` that it covers or shows, in its pixels; all of it if null.
+    """
 
     handle: str = Field(pattern=r"^artifact_[0-9]+$")
-    kind: str
-    description: str
+    kind: ArtifactKind
+    description: str = Field(min_length=1)
+    image: Handle | None = None
+    box: Box | None = None
+
+    @model_validator(mode="after")
+    def _belongs_somewhere(self) -> Artifact:
+        if self.image is None and (self.kind is not ArtifactKind.picture or self.box is not None):
+            raise ValueError("a mask, a comparison and a box need the picture that they belong to")
+        if self.image == self.handle:
+            raise ValueError("an artifact cannot belong to itself")
+        return self
 
 
 class ModelIdentity(_Frozen):
@@ -143,7 +176,7 @@ class Finding(_Frozen):
         images: Ids of the pictures this finding is about.
         scores: Numbers against their thresholds.
         regions: Boxes in the upright original.
-        artifacts: Handles of pictures and plots.
+        artifacts: Pictures and plots made on the way; none where nobody would see them.
         model: Model that decided.
         witnesses: Other models whose words the finding repeats or weighs.
         votes: What each model said, where several were asked the same.

@@ -128,7 +128,8 @@ class PictureStore:
 
     Args:
         max_pictures: Pictures kept at most; one more is refused, none is dropped.
-        max_artifacts: The same for artifacts.
+        max_artifacts: Artifacts kept at most; one more drops the oldest, since an answer must not fail for want of
+            room for what illustrates it.
     """
 
     def __init__(self, max_pictures: int = 64, max_artifacts: int = 256) -> None:
@@ -168,21 +169,15 @@ class PictureStore:
             return tuple(self._pictures)
 
     def add_artifact(self, rgb: NDArray[np.uint8]) -> str:
-        """Keep a picture that a tool made, uint8 `[H, W, 3]`, and return its handle.
-
-        Raises:
-            NotAPicture: Another shape or type.
-            TooManyPictures: The session holds as many as it may.
-        """
+        """Keep a picture that a tool made, uint8 `[H, W, 3]`, and return its handle. Raises NotAPicture."""
         _check_array(rgb)
         kept = np.array(rgb, order="C")
         kept.flags.writeable = False
         with self._lock:
-            if len(self._artifacts) >= self._max_artifacts:
-                raise TooManyPictures(f"This session already holds {self._max_artifacts} drawn pictures, the most it "
-                                      "may; start a new one.")
             handle = self._issue("artifact")
             self._artifacts[handle] = kept
+            while len(self._artifacts) > self._max_artifacts:
+                del self._artifacts[next(iter(self._artifacts))]
             return handle
 
     def artifact(self, handle: str) -> NDArray[np.uint8]:
@@ -191,6 +186,10 @@ class PictureStore:
             if handle not in self._artifacts:
                 raise UnknownPicture(f"There is no {handle[:20]!r} in this session.")
             return self._artifacts[handle]
+
+    def pixels(self, handle: str) -> NDArray[np.uint8]:
+        """The pixels of a picture or an artifact, read-only `[H, W, 3]`. Raises UnknownPicture."""
+        return self.artifact(handle) if handle.startswith("artifact_") else self.get(handle).rgb
 
     def clear(self) -> None:
         """Forget every picture and artifact; their ids stay unknown for good."""

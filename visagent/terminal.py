@@ -153,6 +153,8 @@ def show_finding(console: Console, finding: Finding, *, title: str | None = None
         _print_table(console, _region_table(finding))
         if len(finding.regions) > MAX_REGIONS:
             _indented(console, f"and {len(finding.regions) - MAX_REGIONS} more; --json gives all")
+    for artifact in finding.artifacts:
+        _indented(console, f"{artifact.handle}: {artifact.description}")
     if finding.model is not None:
         _indented(console, f"model: {_model(finding.model)}")
     for witness in finding.witnesses:

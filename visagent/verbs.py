@@ -24,7 +24,7 @@ from visagent.errors import PictureError, VisagentError
 from visagent.evidence import Finding, not_possible
 from visagent.media import Picture, PictureStore, load_picture
 from visagent.settings import Settings, load_settings
-from visagent.tools.contract import Tool, ToolContext, ToolInput
+from visagent.tools.contract import Progress, Tool, ToolContext, ToolInput, untold
 from visagent.tools.models import Models
 
 AnyTool = Tool[Any]
@@ -107,7 +107,7 @@ class Outcome:
     Attributes:
         inputs: The pictures as the person named them; the first is `image_1` of the finding, and so on.
         finding: What the tool found, or why it could not look.
-        pictures: The pictures that could be read, for drawing.
+        pictures: The pictures that could be read, for drawing, and what the tool drew itself.
     """
 
     inputs: tuple[str, ...]
@@ -205,11 +205,13 @@ def open_picture(name: str) -> Picture:
 
 
 def each(tool: AnyTool, names: Sequence[str], *, settings: Settings, models: Models,
-         arguments: Mapping[str, object] | None = None) -> Iterator[Outcome]:
+         arguments: Mapping[str, object] | None = None, draws: bool = False, progress: Progress = untold
+         ) -> Iterator[Outcome]:
     """Run a tool over many named pictures, one finding per call.
 
-    A picture that cannot be read gives a finding that says so, and the rest go on. Raises ValueError for a number of
-    pictures that fits no call, before anything is loaded.
+    A picture that cannot be read gives a finding that says so, and the rest go on. With `draws` a finding has
+    artifacts, which `Outcome.pictures` holds; `progress` is told how far a tool is that takes long. Raises ValueError
+    for a number of pictures that fits no call, before anything is loaded.
     """
     fields = picture_fields(tool.input_model)
     for group in fields.groups(names):
@@ -219,7 +221,8 @@ def each(tool: AnyTool, names: Sequence[str], *, settings: Settings, models: Mod
         except VisagentError as error:
             yield Outcome(group, not_possible(tool.name, str(error)), store)
             continue
-        context = ToolContext(pictures=store, models=models, settings=settings)
+        context = ToolContext(pictures=store, models=models, settings=settings, draws=draws,
+                              progress=progress)
         yield Outcome(group, tool.call({**(arguments or {}), **fields.fill(ids)}, context), store)
 
 

@@ -19,10 +19,13 @@ from visagent.evaluation.faithfulness import (
     consistency_rows,
     cover,
     deletion_rows,
+    mask_rows,
+    most_marked,
 )
 from visagent.evaluation.intervals import Share
 from visagent.evaluation.results import Row
 from visagent.evaluation.views import LabelledView
+from visagent.tools.spoof.specialist import Opinion, Specialist
 
 BAR = (30, 60, 120, 90)
 
@@ -102,6 +105,37 @@ def test_the_other_region_is_as_large_inside_and_apart() -> None:
         place = faithfulness.elsewhere(BAR, 192, np.random.default_rng(seed))
         assert (place[2] - place[0], place[3] - place[1]) == pytest.approx((90, 30))
         assert min(place) >= 0 and max(place) <= 192 and box_iou(place, BAR) == 0
+
+
+class _MarksTheBar(Specialist):
+    """Its score is the brightness of the view, its mask where the view is bright, or that turned round."""
+
+    def __init__(self, *, turned: bool) -> None:
+        object.__setattr__(self, "turned", turned)
+
+    def look(self, view: NDArray[np.uint8]) -> Opinion:
+        bright = (view[..., 0] > 200).reshape(12, 16, 12, 16).mean((1, 3))
+        score = 1 / (1 + np.exp(-20 * bright.mean()))
+        marked = bright[::-1, ::-1] if self.turned else bright  # type: ignore[attr-defined]
+        return Opinion(score=float(score), threshold=0.5, attack="print", clues={}, box=None, attacked=marked)
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_mask_that_marks_what_matters_is_told_from_one_that_does_not(attacks: list[LabelledView], turned: bool
+                                                                       ) -> None:
+    live = LabelledView(attacks[0].rgb, None, None, frozenset(), ("portrait", "live"))
+    lost, lost_anywhere, more, chance = _values(mask_rows(_MarksTheBar(turned=turned), [*attacks, live]))
+    if turned:
+        assert lost < lost_anywhere and more < 0.5 and chance > 0.5
+    else:
+        assert lost > lost_anywhere + 0.2 and more > 0.8 and chance < 0.01
+
+
+def test_the_most_marked_square_is_found() -> None:
+    cells = np.zeros((12, 12))
+    cells[7:11, 2:6] = 0.9
+    cells[0, 11] = 1.0
+    assert most_marked(cells) == (2, 7)
 
 
 def test_mirror_and_compression_move_a_judge_of_one_side_only(attacks: list[LabelledView]) -> None:

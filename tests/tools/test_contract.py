@@ -7,6 +7,7 @@ import re
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -136,8 +137,12 @@ def check(finding: Finding, tool: Tool[Any], store: PictureStore) -> None:
     assert len(finding.summary) < 1500
     assert set(finding.images) <= set(store.ids())
     handles = {artifact.handle for artifact in finding.artifacts}
-    for handle in handles:
-        assert store.artifact(handle).dtype == np.uint8
+    for artifact in finding.artifacts:
+        assert store.artifact(artifact.handle).dtype == np.uint8
+        assert artifact.description[0].isupper() and artifact.description.endswith("."), "it is a caption"
+        if artifact.image is not None and artifact.box is not None:
+            height, width = store.pixels(artifact.image).shape[:2]
+            assert artifact.box.x1 < width and artifact.box.y1 < height and artifact.box.x2 > 0 and artifact.box.y2 > 0
     for region in finding.regions:
         if region.image.startswith("image_"):
             width, height = store.get(region.image).width, store.get(region.image).height
@@ -179,7 +184,7 @@ def context(store: PictureStore, specialists: Models, see: Callable[[], Onlooker
             own = load is see or load is open_gallery  # a gallery is of one test
             return super().get(load, *arguments) if own else specialists.get(load, *arguments)
 
-    return ToolContext(pictures=store, models=Shared(see), settings=Settings())
+    return ToolContext(pictures=store, models=Shared(see), settings=Settings(), draws=True)
 
 
 # Every tool
@@ -273,6 +278,19 @@ def test_the_same_question_has_the_same_answer(tool: Tool[Any], store: PictureSt
     first, second = (tool.call(arguments(tool, "image_1", "image_1"), context(store, specialists, Onlooker))
                      for _ in range(2))
     assert first.model_copy(update={"artifacts": ()}) == second.model_copy(update={"artifacts": ()})
+
+
+@every_tool
+@pytest.mark.slow
+def test_where_nobody_looks_it_draws_nothing_and_says_the_same(tool: Tool[Any], store: PictureStore,
+                                                               specialists: Models) -> None:
+    seen = context(store, specialists, Onlooker)
+    drawn = tool.call(arguments(tool, "image_1", "image_1"), seen)
+    for artifact in drawn.artifacts:
+        assert store.artifact(artifact.handle).size
+    unseen = tool.call(arguments(tool, "image_1", "image_1"), replace(seen, draws=False))
+    assert unseen == drawn.model_copy(update={"artifacts": ()})
+    assert store.add_artifact(np.zeros((1, 1, 3), np.uint8)) == f"artifact_{len(drawn.artifacts) + 1}"
 
 
 @every_tool

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,8 +14,6 @@ from visagent.errors import WeightsError
 from visagent.evidence import Box, Finding, State
 from visagent.media import picture_from_array
 from visagent.tools.contract import ToolContext
-from visagent.tools.spoof import specialist as specialist_module
-from visagent.tools.spoof import surroundings as surroundings_module
 from visagent.tools.spoof.specialist import (
     NAME,
     OperatingPoint,
@@ -29,57 +26,12 @@ from visagent.tools.spoof.tool import SPOOF, SPOOF_QUESTION
 from visagent.tools.spoof.verdict import decide
 from visagent.weights import WEIGHTS
 
+from .conftest import BORDER_SOURCE, SOURCE
+
 Through = Callable[..., ToolContext]
 LIVE_WORDS = "Live. The skin texture, the light and the depth look natural."
 PRINT_WORDS = "Spoof: print attack. I see halftone dots and paper grain. Attacked area: [10, 20, 100, 150]."
-BORDER_SOURCE = "refuses one in fifty live scenes of a made-up split"
-SOURCE = "refuses one in a hundred live views of a made-up split"
 needs_weights = pytest.mark.skipif(all(row.name != NAME for row in WEIGHTS), reason="the weights are not shipped yet")
-
-
-@pytest.fixture
-def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
-    """`install(spoof=True)`: an untrained specialist that calls every view a spoof, or live; its mask is as told.
-
-    `border` is what the surroundings network beside it sees around every face: a screen, or nothing.
-    """
-    import torch
-
-    from visagent.tools.spoof.network import SpoofNetwork, Vocabulary, save_network
-    from visagent.tools.spoof.surroundings_network import SurroundingsNetwork
-    from visagent.tools.spoof.surroundings_network import save_network as save_surroundings
-
-    def surround(folder: Path, border: str) -> None:
-        network = SurroundingsNetwork()
-        with torch.no_grad():
-            network.kinds.weight.zero_()
-            network.kinds.bias.copy_(torch.tensor([0.0, {"none": -4.0, "likely": 1.0, "certain": 4.0}[border], -9.0]))
-            for layer in (network.fine_mask, network.coarse_mask):
-                layer.weight.zero_()
-                layer.bias.fill_(2.0)
-        save_surroundings(network, folder)
-        point = {"threshold": 0.0, "certain": 3.0, "scale": 1.0, "offset": 0.0, "source": BORDER_SOURCE}
-        (folder / "operating_point.json").write_text(json.dumps(point))
-
-    def make(*, spoof: bool, attacked: bool = True, clues: bool = True, attack: str = "replay", border: str = "none",
-             **changes: object) -> Path:
-        network = SpoofNetwork(Vocabulary(("print", "replay"), ("halftone dots", "glare on a screen"))).eval()
-        with torch.no_grad():
-            network.types.weight.zero_()
-            network.types.bias.copy_(torch.tensor([0.0, 1.0 + (attack == "print"), 1.0 + (attack == "replay")]))
-            for layer, present in ((network.mask, attacked), (network.clues, clues)):
-                layer.weight.zero_()
-                layer.bias.fill_(2.0 if present else -2.0)
-        save_network(network, tmp_path)
-        point = {"threshold": 0.0 if spoof else 6.0, "scale": 1.0, "offset": -0.5, "source": SOURCE} | changes
-        (tmp_path / "operating_point.json").write_text(json.dumps(point))
-        monkeypatch.setattr(specialist_module, "locate", lambda name: tmp_path)
-        around = tmp_path / "around"
-        around.mkdir(exist_ok=True)
-        surround(around, border)
-        monkeypatch.setattr(surroundings_module, "locate", lambda name: around)
-        return tmp_path
-    return make
 
 
 def ask(context: ToolContext, image: str = "image_1", **more: object) -> Finding:

@@ -111,7 +111,8 @@ def test_the_verdict_is_the_networks(bias: tuple[float, float, float], border: s
 
 @pytest.mark.parametrize(("score", "border"), [(0.49, "none"), (0.5, "likely"), (0.79, "likely"), (0.8, "certain")])
 def test_between_the_thresholds_a_border_is_likely(score: float, border: str) -> None:
-    assert Enclosure(score=score, threshold=0.5, certain=0.8, carrier="sheet", box=None).border == border
+    assert Enclosure(score=score, threshold=0.5, certain=0.8, carrier="sheet", box=None,
+                     enclosed=np.zeros((12, 12))).border == border
 
 
 def test_what_is_enclosed_is_named_in_pixels_of_the_picture_and_inside_of_it() -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import math
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from visagent.errors import CalibrationError
-from visagent.evidence import State
+from visagent.evidence import ArtifactKind, State
 from visagent.media import PictureStore, load_picture, picture_from_array
 from visagent.settings import Settings
 from visagent.tools.contract import ToolContext
@@ -50,6 +52,25 @@ def test_one_person_in_two_pictures_is_the_same(context: ToolContext) -> None:
     assert not any("same picture" in caveat for caveat in finding.caveats)
     swapped = VERIFY.call({"image_a": "image_2", "image_b": "image_1"}, context)
     assert swapped.scores[0].value == pytest.approx(score.value, abs=1e-6)
+
+
+def test_what_was_compared_is_shown_to_the_pixel(context: ToolContext, monkeypatch: pytest.MonkeyPatch) -> None:
+    compared: list[np.ndarray] = []
+    encode = DlibEncoder.encode
+
+    def watched(self: DlibEncoder, chips: Sequence[np.ndarray]) -> np.ndarray:
+        compared.extend(chips)
+        return encode(self, chips)
+
+    monkeypatch.setattr(DlibEncoder, "encode", watched)
+    finding = VERIFY.call({"image_a": "image_1", "image_b": "image_2"}, replace(context, draws=True))
+    (artifact,) = finding.artifacts
+    shown = context.pictures.artifact(artifact.handle)
+    assert artifact.kind is ArtifactKind.picture and shown.shape == (150, 308, 3)
+    assert len(compared) == 2
+    assert np.array_equal(shown[:, :150], compared[0]) and np.array_equal(shown[:, -150:], compared[1])
+    assert "left the face in image_1, right the face in image_2" in artifact.description
+    assert DlibEncoder().contract.model in artifact.description
 
 
 def test_the_same_picture_twice_is_said(context: ToolContext) -> None:

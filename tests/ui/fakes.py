@@ -19,7 +19,7 @@ from pydantic import Field
 from visagent.agent.engines.scripted import ScriptedEngine
 from visagent.agent.engines.toolcalls import tool_call
 from visagent.agent.prompts import CAPABILITIES
-from visagent.evidence import Box, Finding, Region, Score
+from visagent.evidence import ArtifactKind, Box, Finding, Region, Score
 from visagent.media import Picture, picture_from_array
 from visagent.tools.contract import ImageId, Tool, ToolContext, ToolInput
 from visagent.ui.conversation import ChatConversation
@@ -145,11 +145,13 @@ class FakeTools:
     Attributes:
         may_end: The screening tool waits for it; set from the beginning.
         began: Set once that tool runs.
+        drawing: What that tool draws, where somebody looks; nothing if None.
         erased: What the tool that asks first was called with.
     """
 
     may_end: threading.Event = field(default_factory=threading.Event)
     began: threading.Event = field(default_factory=threading.Event)
+    drawing: np.ndarray | None = None
     erased: list[WhoInput] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -165,7 +167,12 @@ class FakeTools:
         context.pictures.get(request.image)
         self.began.set()
         assert self.may_end.wait(DEADLINE_SECONDS)
-        return spoof_finding(request.image)
+        finding = spoof_finding(request.image)
+        if self.drawing is None or not context.draws:
+            return finding
+        plot = context.keep(self.drawing, ArtifactKind.picture, "A plot.")
+        mask = context.keep(self.drawing, ArtifactKind.mask, "A mask.", image=request.image)
+        return finding.model_copy(update={"artifacts": (plot, mask)})
 
     def _erase(self, request: WhoInput, context: ToolContext) -> Finding:
         self.erased.append(request)

@@ -205,9 +205,10 @@ def test_two_people_never_see_each_others_pictures(server: Server, open_page: Op
     ask(other, "How many faces are there?", PORTRAIT)
     wait_for_answer(one)
     wait_for_answer(other)
-    sources = [page.evaluate("[...document.querySelectorAll('svg image')].map(i => i.getAttribute('href'))")
-               for page in (one, other)]
-    assert len(sources[0]) == len(sources[1]) == 1 and sources[0] != sources[1]
+    sources = [set(page.evaluate("[...document.querySelectorAll('svg image, .va-drawings img')].map("
+                                 "i => i.getAttribute('href') || i.src)")) for page in (one, other)]
+    assert [len(own) for own in sources] == [6, 1], "the photo, a mask, two comparisons of two pictures; and a photo"
+    assert not sources[0] & sources[1]
     assert "spoof" not in other.inner_text("#va-chat").lower()
     open_tab(one, "Compare")
     one.set_input_files("#va-first input[type=file]", PORTRAIT)
@@ -261,7 +262,7 @@ def test_every_tool_has_a_page_of_its_own(server: Server, open_page: OpenPage) -
     page = open_page(server.url)
     open_tab(page, "Tools")
     for tool in TOOLS:
-        page.click(f"#va-tools button[role=tab]:has-text('{tool.name.capitalize()}')")
+        page.click(f"#va-tools button[role=tab]:has-text('{tool.title}')")
         page.wait_for_selector(f"#va-run-{tool.name}", state="visible")
     page.click("#va-tools button[role=tab]:has-text('Faces')")
     page.click("#va-run-faces")

@@ -100,7 +100,7 @@ class TestTurns:
         tools.may_end.clear()
         conversation, _ = chat(screen(), SPOOF, HELLO)
         conversation.ask("Is it live?", [picture()])
-        until(tools.began.is_set)
+        until(lambda: ("Running spoof", "image: image_1") in lines(conversation))
         before = lines(conversation)
         with pytest.raises(QuestionError, match="still being answered"):
             conversation.ask("And now?", [picture()], ["another"])

@@ -1,15 +1,14 @@
 """The evidence on the page: whatever a finding says is text, regions stand where they were found, nothing is left out.
 
-The page is read with a parser of HTML, as a browser would: what matters is which elements come out of it.
+How artifacts are shown is in `test_artifact_view.py`.
 """
 
 from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from html.parser import HTMLParser
+import re
+from collections.abc import Mapping
 from io import BytesIO
 
 import numpy as np
@@ -18,13 +17,27 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image
 
-from visagent.evidence import Box, Direction, Finding, ModelIdentity, Region, Score, Vote, abstain, not_possible
+from visagent.evidence import (
+    Artifact,
+    ArtifactKind,
+    Box,
+    Direction,
+    Finding,
+    ModelIdentity,
+    Region,
+    Score,
+    Vote,
+    abstain,
+    not_possible,
+)
 from visagent.media import PictureStore, picture_from_array
 from visagent.terminal import clean
-from visagent.ui.evidence_view import SHOWN_SIDE, Bar, bar, data_address, evidence_html, jpeg_address, render
+from visagent.ui.addresses import SHOWN_SIDE, data_address, jpeg_address
+from visagent.ui.evidence_view import Bar, bar, evidence_html, render
+
+from .html_reader import Element, read, skeleton
 
 TIMES, DASH = "\u00d7", "\u2013"
-VOID = {"image", "rect", "circle", "img", "br", "hr", "meta", "link", "input"}
 NASTY = ["<script>alert(1)</script>", "<img src=x onerror=alert(1)>", '" onload="alert(1)', "' onclick='x",
          "</text>", "</title><b>", "{{ 7 * 7 }}", "{% raw %}", "&lt;b&gt;", "&amp;", "<!-- x", "]]>",
          "javascript:alert(1)", "`x`"]
@@ -32,77 +45,13 @@ TEXTS = st.one_of(st.sampled_from(NASTY), st.text(
     st.one_of(st.sampled_from("<>\"'&;=/{}%-` ax"), st.characters(codec="utf-8")), min_size=1, max_size=20))
 
 
-@dataclass
-class Element:
-    """An element of a page that was read: its tag, attributes, and all text inside."""
-
-    tag: str
-    attributes: dict[str, str]
-    text: str = ""
-    children: list[Element] = field(default_factory=list)
-
-    def all(self, tag: str) -> list[Element]:
-        """Every element of this tag inside, in the order of the page."""
-        return [found for child in self.children for found in ([child] if child.tag == tag else []) + child.all(tag)]
-
-    def walk(self) -> Iterator[Element]:
-        """Every element inside."""
-        for child in self.children:
-            yield child
-            yield from child.walk()
-
-
-class Reader(HTMLParser):
-    """Reads a page into elements, and insists that each is closed where it should be."""
-
-    def __init__(self) -> None:
-        super().__init__(convert_charrefs=True)
-        self.root = Element("", {})
-        self._open = [self.root]
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        assert len({name for name, _ in attrs}) == len(attrs), "an attribute stands twice"
-        element = Element(tag, {name: value or "" for name, value in attrs})
-        self._open[-1].children.append(element)
-        if tag not in VOID:
-            self._open.append(element)
-
-    def handle_endtag(self, tag: str) -> None:
-        if tag not in VOID:
-            assert self._open.pop().tag == tag
-
-    def handle_data(self, data: str) -> None:
-        for element in self._open:
-            element.text += data
-
-    def handle_comment(self, data: str) -> None:
-        raise AssertionError("a comment")
-
-    def handle_decl(self, decl: str) -> None:
-        raise AssertionError("a declaration")
-
-    def handle_pi(self, data: str) -> None:
-        raise AssertionError("an instruction")
-
-
-def read(html: str) -> Element:
-    reader = Reader()
-    reader.feed(html)
-    reader.close()
-    assert reader._open == [reader.root]
-    return reader.root
-
-
-def skeleton(html: str) -> list[tuple[str, tuple[str, ...]]]:
-    """Which elements a page has, and which attributes each."""
-    return [(element.tag, tuple(element.attributes)) for element in read(html).walk()]
-
-
 def store(*sizes: tuple[int, int]) -> PictureStore:
-    """Pictures of these widths and heights."""
+    """Pictures of these widths and heights, and three that a tool drew."""
     pictures = PictureStore()
     for number, (width, height) in enumerate(sizes):
         pictures.add(picture_from_array(np.full((height, width, 3), 40 * number, np.uint8)))
+    for shade in (50, 100, 150):
+        pictures.add_artifact(np.full((12, 16, 3), shade, np.uint8))
     return pictures
 
 
@@ -115,12 +64,15 @@ def region(label: str = "glare", image: str = "image_1", score: float | None = N
 def telling(text: str, *, digest: str | None = "0" * 16) -> Finding:
     """A finding that says this text wherever a finding can say something."""
     model, other = ModelIdentity(id=text, digest=digest), ModelIdentity(id="other")
+    drawn = (Artifact(handle="artifact_1", kind=ArtifactKind.picture, description=text),
+             Artifact(handle="artifact_2", kind=ArtifactKind.mask, description=text, image="image_1"),
+             Artifact(handle="artifact_3", kind=ArtifactKind.comparison, description=text, image="image_1"))
     part = Finding(tool=text, answer=text, summary=text, images=("image_1",), caveats=(text,))
     return Finding(
         tool=text, answer=text, summary=text, images=("image_1",), model=model,
         scores=(Score(name=text, value=0.5, threshold=0.4, threshold_source=text, model=text),
                 Score(name=text, value=7, model=text)),
-        regions=(region(text), region(text, score=0.5)), caveats=(text, text), votes=(
+        regions=(region(text), region(text, score=0.5)), artifacts=drawn, caveats=(text, text), votes=(
             Vote(model=model, answer=text), Vote(model=other, answer=f"not {text}")),
         parts=(part, abstain(text, text), not_possible(text, text)))
 
@@ -155,7 +107,12 @@ def test_whatever_is_said_is_there_to_be_read(text: str) -> None:
                                                              f"{said} 0.50 [10, 20, 30, 40]"]
     assert figure.all("figcaption")[0].text == f"{said}, 80 {TIMES} 60 px"
     assert [chip.text for chip in figure.all("button")] == [f"{said} [10, 20, 30, 40]",
-                                                            f"{said} 0.50 [10, 20, 30, 40]"]
+                                                            f"{said} 0.50 [10, 20, 30, 40]", said]
+    assert figure.all("image")[1].attributes["aria-label"] == said
+    drawn = page.all("figure")[1:]
+    assert [shown.all("figcaption")[0].text for shown in drawn] == [said, said]
+    assert [picture.attributes["alt"] for shown in drawn for picture in shown.all("img")] == [
+        said, f"Before: {said}", said]
     assert figure.all("g")[0].attributes["aria-label"] == f"{said}, [10, 20, 30, 40] pixels"
     assert [cell.attributes["title"] for cell in page.all("td") if "title" in cell.attributes] == [said]
     outcomes = [part.all("strong")[0].text for part in page.all("article")[1:4]]
@@ -189,7 +146,15 @@ def test_no_link_leads_out_and_no_source_is_fetched() -> None:
         for name in ("href", "src", "action", "xlink:href", "srcset"):
             assert element.attributes.get(name, "data:").startswith("data:")
         scripts = {name: value for name, value in element.attributes.items() if name.startswith("on")}
-        assert all(value.startswith("document.getElementById('va-region-") for value in scripts.values())
+        assert all(OWN_SCRIPTS.fullmatch(value) for value in scripts.values())
+
+
+OWN_SCRIPTS = re.compile(
+    r"document\.getElementById\('va-region-chat-\d+'\)\.focus\(\)|"
+    r"this\.setAttribute\('aria-pressed', "
+    r"!document\.getElementById\('va-mask-chat-\d+'\)\.toggleAttribute\('hidden'\)\)|"
+    r"this\.parentNode\.style\.setProperty\('--va-at', this\.value \+ '%'\)")
+"""What the page may do by itself: nothing that is said comes into it."""
 
 
 def boxes(figure: Element) -> list[tuple[float, ...]]:
@@ -276,10 +241,16 @@ class TestPictures:
         assert [figure.all("figcaption")[0].text for figure in figures] == [
             f"image_2, 60 {TIMES} 80 px", f"image_1, 80 {TIMES} 60 px"]
 
-    def test_pictures_that_are_gone_and_drawn_ones_leave_no_gap(self) -> None:
+    def test_pictures_that_are_gone_leave_no_gap(self) -> None:
         finding = Finding(tool="spoof", answer="live", summary="s", images=("image_9", "image_1"), regions=(
-            region("map", "artifact_1"), region("gone", "image_9"), region("here", "image_1")))
+            region("map", "artifact_9"), region("gone", "image_9"), region("here", "image_1")))
         (figure,) = read(evidence_html("Why?", [finding], store((80, 60)))).all("figure")
+        assert [text.text for text in figure.all("text")] == ["here"]
+
+    def test_a_region_of_what_a_tool_drew_stands_on_it(self) -> None:
+        finding = Finding(tool="spoof", answer="live", summary="s", regions=(region("here", "artifact_2"),))
+        (figure,) = read(evidence_html("Why?", [finding], store((80, 60)))).all("figure")
+        assert figure.all("figcaption")[0].text == f"artifact_2, 16 {TIMES} 12 px"
         assert [text.text for text in figure.all("text")] == ["here"]
 
     def test_captions_name_pictures(self) -> None:

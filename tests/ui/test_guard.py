@@ -18,7 +18,8 @@ from starlette.testclient import TestClient
 from starlette.types import Message, Receive, Scope, Send
 
 from visagent.ui.badges import COOKIE, Badges
-from visagent.ui.guard import LOOPBACK_HOSTS, MOST_SESSIONS, Guard
+from visagent.ui.guard import LOOPBACK_HOSTS, Guard
+from visagent.ui.sessions import MOST_SESSIONS, Sessions
 from visagent.ui.uploads import Uploads
 
 HOME = "http://127.0.0.1"
@@ -47,7 +48,7 @@ REFUSED = [
 
 @pytest.fixture
 def guard(uploads: Uploads, folder: Path) -> Guard:
-    return Guard(_everything(folder), BADGES, uploads, (*LOOPBACK_HOSTS, "Chat.Example"))
+    return Guard(_everything(folder), BADGES, uploads, Sessions(), (*LOOPBACK_HOSTS, "Chat.Example"))
 
 
 @pytest.fixture
@@ -190,7 +191,7 @@ class TestAddresses:
 
     @pytest.mark.parametrize("path", ["/gradio_api/queue/join", "/gradio_api/cancel", "/gradio_api/reset"])
     def test_what_the_page_sends_passes(self, browser: TestClient, path: str) -> None:
-        assert browser.post(path, json={}, headers={"origin": HOME}).json() == {"reached": path}
+        assert browser.post(path, json={"session_hash": "abc"}, headers={"origin": HOME}).json() == {"reached": path}
 
     @pytest.mark.parametrize("path", REFUSED)
     @pytest.mark.parametrize("method", ["GET", "POST"])
@@ -230,7 +231,7 @@ class TestAddresses:
                 message = await receive()
                 await send({"type": f"{message['type']}.complete"})
 
-        with TestClient(Guard(app, BADGES, uploads, LOOPBACK_HOSTS), base_url=HOME):
+        with TestClient(Guard(app, BADGES, uploads, Sessions(), LOOPBACK_HOSTS), base_url=HOME):
             assert seen == ["lifespan"]
 
 
@@ -252,7 +253,7 @@ class TestOtherSites:
         with TestClient(guard, base_url="http://localhost:7860") as browser:
             browser.get("/")
             for origin, expected in (("http://localhost:7860", 200), ("http://localhost:7861", 403)):
-                answer = browser.post("/gradio_api/queue/join", headers={"origin": origin})
+                answer = browser.post("/gradio_api/queue/join", json={"session_hash": "a"}, headers={"origin": origin})
                 assert answer.status_code == expected
 
     @pytest.mark.parametrize("site", ["cross-site", "same-site", "anything"])
@@ -269,7 +270,8 @@ class TestOtherSites:
 
     @pytest.mark.parametrize("site", ["same-origin", "none"])
     def test_what_the_page_itself_asks_for_passes(self, browser: TestClient, site: str) -> None:
-        answer = browser.post("/gradio_api/queue/join", headers={"origin": HOME, "sec-fetch-site": site})
+        answer = browser.post("/gradio_api/queue/join", json={"session_hash": "a"},
+                              headers={"origin": HOME, "sec-fetch-site": site})
         assert answer.status_code == 200
 
     def test_a_refused_upload_belongs_to_nobody(self, browser: TestClient, folder: Path) -> None:
@@ -321,7 +323,7 @@ class TestFiles:
         async def app(scope: Scope, receive: Receive, send: Send) -> None:
             await PlainTextResponse(body)(scope, receive, send)
 
-        browser = TestClient(Guard(app, BADGES, uploads, LOOPBACK_HOSTS), base_url=HOME)
+        browser = TestClient(Guard(app, BADGES, uploads, Sessions(), LOOPBACK_HOSTS), base_url=HOME)
         browser.get("/")
         assert browser.post(UPLOAD).content == body
 
@@ -335,7 +337,7 @@ class TestFiles:
                 await send({"type": "http.response.body", "body": body[place:place + 5], "more_body": True})
             await send({"type": "http.response.body"})
 
-        browser = TestClient(Guard(app, BADGES, uploads, LOOPBACK_HOSTS), base_url=HOME)
+        browser = TestClient(Guard(app, BADGES, uploads, Sessions(), LOOPBACK_HOSTS), base_url=HOME)
         browser.get("/")
         browser.post(UPLOAD)
         assert uploads.owns(_badge(browser), str(path))
@@ -347,9 +349,9 @@ class TestFiles:
         async def app(scope: Scope, receive: Receive, send: Send) -> None:
             await JSONResponse([str(path)])(scope, receive, send)
 
-        browser = TestClient(Guard(app, BADGES, uploads, LOOPBACK_HOSTS), base_url=HOME)
+        browser = TestClient(Guard(app, BADGES, uploads, Sessions(), LOOPBACK_HOSTS), base_url=HOME)
         browser.get("/")
-        browser.post("/gradio_api/queue/join")
+        browser.post("/gradio_api/queue/join", json={"session_hash": "a"})
         browser.get("/gradio_api/upload_progress")
         assert not uploads.owns(_badge(browser), str(path))
 
@@ -377,8 +379,8 @@ class TestSessions:
 
 def test_only_so_many_sessions_are_remembered(guard: Guard, browser: TestClient) -> None:
     for number in range(MOST_SESSIONS + 10):
-        guard._owner_of(f"session{number}", "somebody")
-    assert len(guard._sessions) == MOST_SESSIONS
+        guard._sessions.owner_of(f"session{number}", "somebody")
+    assert len(guard._sessions._owners) == MOST_SESSIONS
     assert browser.get(f"/gradio_api/heartbeat/session{MOST_SESSIONS + 9}").status_code == 404
 
 

@@ -12,6 +12,7 @@ from visagent.errors import QuestionError
 from visagent.settings import Settings
 from visagent.tools.models import Models
 from visagent.ui import visitors as module
+from visagent.ui.sessions import Sessions
 from visagent.ui.uploads import Uploads
 from visagent.ui.visitors import IDLE_SECONDS, MOST_CONVERSATIONS, MOST_VISITORS, Visitor, Visitors
 
@@ -44,7 +45,7 @@ def engine() -> ChatEngine:
 @pytest.fixture
 def visitors(engine: ChatEngine, uploads: Uploads, tools: FakeTools, tmp_path: Path) -> Visitors:
     settings = Settings(engine="scripted", gallery=str(tmp_path / "gallery"))
-    return Visitors(settings, Models(lambda: engine), uploads)
+    return Visitors(settings, Models(lambda: engine), uploads, Sessions())
 
 
 def upload(folder: Path, uploads: Uploads, visitor: Visitor) -> Path:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from visagent.evidence import Box
-from visagent.vision.crop import limit_detail, resize, take_view
+from visagent.vision.crop import cut_out, limit_detail, resize, take_view
 
 
 @st.composite
@@ -32,6 +32,21 @@ def test_a_view_shows_the_pixels_it_says_it_shows() -> None:
     view = take_view(rgb, Box(x1=60, y1=40, x2=80, y2=60), margin=1.5)
     assert (view.left, view.top, view.side) == (55, 35, 30)
     assert np.array_equal(view.rgb, rgb[35:65, 55:85])
+
+
+@given(face=boxes(), margin=st.floats(1, 3), turns=st.integers(0, 3))
+def test_the_place_of_a_view_is_what_it_shows(face: Box, margin: float, turns: int) -> None:
+    rgb = np.random.default_rng(0).integers(0, 255, (100, 160, 3), dtype=np.uint8)
+    view = take_view(rgb, face, margin, turns=turns)
+    assert np.array_equal(np.rot90(view.rgb, -turns), cut_out(rgb, view.place))
+
+
+def test_what_lies_outside_of_a_picture_repeats_its_edge() -> None:
+    rgb = np.arange(4 * 5 * 3, dtype=np.uint8).reshape(4, 5, 3)
+    assert np.array_equal(cut_out(rgb, Box(x1=1, y1=1, x2=4, y2=3)), rgb[1:3, 1:4])
+    out = cut_out(rgb, Box(x1=-2, y1=3, x2=1, y2=6))
+    assert out.shape == (3, 3, 3) and (out == rgb[3, 0]).all()
+    assert cut_out(rgb, Box(x1=1.2, y1=1.1, x2=1.4, y2=1.3)).shape == (1, 1, 3), "never empty"
 
 
 @pytest.mark.parametrize("turns", [0, 1, 2, 3])

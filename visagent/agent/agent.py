@@ -156,11 +156,12 @@ class Agent:
     def _open(self) -> Conversation:
         if self._conversation is None:
             engine = self._engine_in_use()
-            offered = [tool for tool in self._tools() if (self._approve is not None or not tool.asks_first)
-                       and (self._given_tools is not None or engine.known_tools is None
-                            or tool.name in engine.known_tools)]
-            context = ToolContext(pictures=self.pictures, models=self._models, settings=self._settings)
-            self._conversation = Conversation(engine, offered, context)
+            usable = [tool for tool in self._tools() if (self._approve is not None or not tool.asks_first)
+                      and tool.is_set_up(self._settings)]
+            offered = [tool for tool in usable if self._given_tools is not None or engine.known_tools is None
+                       or tool.name in engine.known_tools]
+            context = ToolContext(pictures=self.pictures, models=self._models, settings=self._settings, draws=True)
+            self._conversation = Conversation(engine, offered, context, beside=usable)
         return self._conversation
 
     def _engine_in_use(self) -> Engine:

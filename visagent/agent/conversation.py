@@ -46,11 +46,13 @@ class Conversation:
         engine: The model.
         tools: What it may call.
         context: What these may reach.
+        beside: Tools that the model is not told of, and the person's own words may still ask for (`agent.meant`).
     """
 
-    def __init__(self, engine: Engine, tools: Sequence[Tool[Any]], context: ToolContext) -> None:
+    def __init__(self, engine: Engine, tools: Sequence[Tool[Any]], context: ToolContext, *,
+                 beside: Sequence[Tool[Any]] = ()) -> None:
         calls = context.settings.max_tool_calls
-        self._run_tools = RunTools(tools, context)
+        self._run_tools = RunTools(tools, context, beside)
         self._views = Views(engine.view, context.pictures, context.models)
         around: list[AgentMiddleware[Any, Any, Any]] = [
             ModelCallLimitMiddleware(run_limit=calls + 1, exit_behavior="end"),

@@ -43,6 +43,9 @@ _DROP: Final = re.compile(r"\b(?:forget\w*|forgot\w*|delet\w*|remov\w*|eras\w*|d
                           r"not\b.{0,20}\b(?:keep|remember|store|save)|don'?t\b.{0,20}\b(?:keep|remember|store|save)|"
                           r"stop\b.{0,20}\b(?:keeping|remembering|storing))", re.IGNORECASE)
 
+_IN_PRIVATE: Final = re.compile(r"\bprivate(?:ly)?\b|\bencrypt\w*|\bconfidential\w*|\bin secret\b|\bwithout\b.{0,30}"
+                                r"\b(?:show|see|reveal|send|tell|expos|disclos|learn)\w*", re.IGNORECASE)
+
 
 def as_meant(name: str, arguments: Mapping[str, Any], tools: Mapping[str, Tool[Any]], messages: Sequence[BaseMessage],
              context: ToolContext) -> tuple[str, dict[str, Any]]:
@@ -60,6 +63,8 @@ def as_meant(name: str, arguments: Mapping[str, Any], tools: Mapping[str, Tool[A
     """
     said = next((message.text for message in reversed(messages) if isinstance(message, HumanMessage)), "")
     settled = dict(arguments)
+    if name == "identify" and "private_identify" in tools and _IN_PRIVATE.search(said):
+        name, settled = "private_identify", {key: value for key, value in settled.items() if key != "person"}
     if name == "forget" and "enrol" in tools and _KEEP.search(said) and not _DROP.search(said):
         name, settled = _enrolled_instead(settled, context)
     tool = tools.get(name)

@@ -82,9 +82,10 @@ class RunTools(AgentMiddleware[Any, Any, Any]):
     small models tend to repeat themselves.
     """
 
-    def __init__(self, tools: Sequence[Tool[Any]], context: ToolContext) -> None:
+    def __init__(self, tools: Sequence[Tool[Any]], context: ToolContext, beside: Sequence[Tool[Any]] = ()) -> None:
         super().__init__()
         self._by_name = {tool.name: tool for tool in tools}
+        self._askable = {tool.name: tool for tool in (*beside, *tools)}
         self._context = context
         self._pictures = context.pictures
         self._waiting: ApprovalAsked | None = None
@@ -114,15 +115,17 @@ class RunTools(AgentMiddleware[Any, Any, Any]):
     def _call(self, request: ToolCallRequest,
               handler: Callable[[ToolCallRequest], ToolMessage | Command[Any]]) -> ToolMessage:
         call = request.tool_call
-        meant, settled = as_meant(call["name"], call["args"], self._by_name, request.state["messages"], self._context)
+        named = call["name"]
+        meant, settled = as_meant(call["name"], call["args"], self._askable, request.state["messages"], self._context)
         if (meant, settled) != (call["name"], call["args"]):
             call = {**call, "name": meant, "args": settled}
             request = request.override(tool_call=call)
+        turned = meant != named
         key = f"{call['name']} {sorted(call['args'].items(), key=str)}"
         if key in self._done:
             return _message(self._done[key], call["id"])
-        finding = self._missing(call["name"], call["args"])
-        tool = self._by_name.get(call["name"])
+        tool = (self._askable if turned else self._by_name).get(call["name"])
+        finding = self._missing(tool, call["name"], call["args"])
         arguments = dict(call["args"])
         if finding is None and isinstance(arguments.get("person"), str):
             name = name_in_words(arguments["person"], request.state["messages"])
@@ -141,16 +144,17 @@ class RunTools(AgentMiddleware[Any, Any, Any]):
         request.runtime.stream_writer(ToolStarted(call["name"], arguments))
         started = time.perf_counter()
         if finding is None and tool is not None:
-            finding = self._safely(tool, lambda: tool.call(arguments, self._context)) if tool.asks_first else \
-                self._run(tool, request, handler)
+            # LangGraph knows the tool that the model named, and runs that one only.
+            finding = self._run(tool, request, handler) if not (tool.asks_first or turned) else \
+                self._safely(tool, lambda: tool.call(arguments, self._context))
         assert finding is not None  # an unknown tool is a finding of `_missing`
         self._done[key] = finding
         request.runtime.stream_writer(ToolFinished(finding, time.perf_counter() - started))
         return _message(finding, call["id"])
 
-    def _missing(self, name: str, arguments: dict[str, Any]) -> Finding | None:
+    def _missing(self, tool: Tool[Any] | None, name: str, arguments: dict[str, Any]) -> Finding | None:
         """A finding that says what is missing, if the call cannot be carried out at all."""
-        if name not in self._by_name:
+        if tool is None:
             return not_possible("unknown", f"there is no such tool; there are {', '.join(self._by_name)}.")
         known = self._pictures.ids()
         wanted = list(dict.fromkeys(_images_in(arguments)))

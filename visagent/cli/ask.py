@@ -13,7 +13,7 @@ import typer
 from typer.core import TyperCommand
 
 from visagent.cli.options import complain
-from visagent.cli.saving import DEFAULT_FOLDER, save_annotated
+from visagent.cli.saving import DEFAULT_FOLDER, save_pictures
 from visagent.cli.turn import Conversation, open_conversation
 from visagent.errors import PictureError, VisagentError
 from visagent.media import Picture
@@ -45,8 +45,9 @@ Another vision-language model:
   visagent ask photo.jpg "..." --model FOLDER_OR_ID --adapter FOLDER
   visagent ask photo.jpg "..." --engine vllm --model ID --server-url URL
 
-The picture with the boxes drawn in is saved in visagent-answers/ of the current folder; --out chooses another folder,
---no-picture saves none. Exit status: 0 answered or no verdict, 1 an error, 2 wrong usage.
+The picture with the boxes drawn in is saved in visagent-answers/ of the current folder, and so is what tools drew;
+--no-picture saves none of it, --out chooses another folder. Exit status: 0 answered or no verdict, 1 an error, 2 wrong
+usage.
 """
 _CHAT_HELP = """Ask in plain words. Also:
   /add FILE...   add pictures to the conversation
@@ -74,8 +75,8 @@ def ask(
                                                       "Pictures only, the questions come from the input.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One line of JSON per answer.")] = False,
     out: Annotated[Path, typer.Option("--out", metavar="FOLDER",
-                                      help="Where annotated pictures are saved.")] = DEFAULT_FOLDER,
-    no_picture: Annotated[bool, typer.Option("--no-picture", help="Save no annotated picture.")] = False,
+                                      help="Where annotated pictures go, and what tools draw.")] = DEFAULT_FOLDER,
+    no_picture: Annotated[bool, typer.Option("--no-picture", help="Save no pictures.")] = False,
 ) -> int:
     """Ask a question about pictures.
 
@@ -105,14 +106,14 @@ def _conversation(settings: Settings, pictures: Sequence[str], as_json: bool) ->
 
 def _answer(conversation: Conversation, question: str, out: Path | None, as_json: bool) -> None:
     answer = conversation.ask(question)
-    saved = [] if out is None else save_annotated(answer.findings, conversation.agent.pictures, out)
+    saved = [] if out is None else save_pictures(answer.findings, conversation.agent.pictures, out)
     if as_json:
         line = {"input": [printable(name) for name in conversation.names.values()], "question": printable(question),
                 **json.loads(answer.to_json()), "saved": [printable(str(path)) for path in saved]}
         typer.echo(json.dumps(line, ensure_ascii=False))
         return
     for path in saved:
-        typer.echo(f"Annotated picture saved: {clean(str(path))}")
+        typer.echo(f"Picture saved: {clean(str(path))}")
 
 
 def _chat(chat: _Chat, first: str | None) -> int:

@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from visagent.cli.saving import save_annotated
+from visagent.cli.saving import save_pictures
 from visagent.cli.turn import Spinner
 from visagent.evidence import State
 from visagent.settings import Settings
@@ -25,7 +25,8 @@ _Pictures = Annotated[list[str], typer.Argument(metavar="PICTURE", show_default=
                                                 help="Files, folders or patterns such as 'photos/*.jpg'.")]
 _Json = Annotated[bool, typer.Option("--json", help="JSON Lines: one finding per line, the picture's name under "
                                                     "'input'.")]
-_Out = Annotated[Path | None, typer.Option("--out", metavar="FOLDER", help="Save annotated pictures there.")]
+_Out = Annotated[Path | None, typer.Option("--out", metavar="FOLDER", help="Save annotated pictures there, "
+                                                                           "and what the tool draws.")]
 _PLAIN_TYPES: dict[str, type] = {"string": str, "integer": int, "number": float, "boolean": bool}
 _BESIDE_PICTURES = ("settings", "pictures", "as_json", "out")
 
@@ -99,12 +100,13 @@ def _run(tool: Tool[Any], fields: PictureFields, settings: Settings, pictures: l
         total = len(fields.groups(names))
     except ValueError as error:
         raise typer.BadParameter(f"{tool.name} {error}; {len(names)} given") from None
-    outcomes = each(tool, names, settings=settings, models=open_models(settings), arguments=arguments)
+    outcomes = each(tool, names, settings=settings, models=open_models(settings), arguments=arguments,
+                    draws=out is not None)
     console = open_console()
     failed = False
     for outcome in _watched(outcomes, total, tool.name, console, as_json=as_json):
         failed |= outcome.finding.state is State.not_possible
-        saved = [] if out is None else save_annotated([outcome.finding], outcome.pictures, out)
+        saved = [] if out is None else save_pictures([outcome.finding], outcome.pictures, out)
         if as_json:
             _print_json(outcome, saved)
         else:
@@ -112,7 +114,7 @@ def _run(tool: Tool[Any], fields: PictureFields, settings: Settings, pictures: l
             title = f"{' and '.join(named)}: {tool.name}" if named else tool.name
             show_finding(console, outcome.finding, title=title, summary=True)
             for path in saved:
-                console.print(f"  annotated picture saved: {clean(str(path))}")
+                console.print(f"  picture saved: {clean(str(path))}")
     return 1 if failed else 0
 
 

@@ -7,6 +7,9 @@ another region of the same size is (the deletion test). And what says nothing ab
 mirror image, another compression, other words for the question, a leading one. Covering is inpainting from the
 region's border, because a flat patch on a face is an attack of its own.
 
+The specialist's mask, which a person is shown over the picture, is tested in the same way: covering the square that it
+marks most should cost more of the score than covering any square.
+
 A user's words never reach the model's look at a face: the tool asks its own question. The paraphrases and the leading
 questions are put to the model all the same, for whoever asks it directly.
 """
@@ -14,6 +17,7 @@ questions are put to the model all the same, for whoever asks it directly.
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +42,8 @@ SMALLEST, LARGEST = 0.01, 0.5
 PLACES = 50
 """Draws of another region; the one that overlaps the named one least is taken."""
 QUALITY = 60
+SQUARE = 4
+"""Side of the square that is covered to test a mask, in its cells: a ninth of the view."""
 PARAPHRASES = (
     "Live or spoof? Give your reasons and the place.",
     "Tell me whether somebody holds a fake before the camera, why you think so, and where.",
@@ -138,6 +144,44 @@ def deletion_rows(name: str, judge: Judge, views: Sequence[LabelledView], first:
             Row(f"{name}: the named region matters more, p (exact McNemar test)", float(chance))]
 
 
+def mask_rows(specialist: Specialist, views: Sequence[LabelledView], *, seed: int = 0) -> list[Row]:
+    """The deletion test of the specialist's mask, over the attacks that it calls a spoof."""
+    from scipy.stats import binomtest
+
+    rng = np.random.default_rng(seed)
+    lost: list[float] = []
+    lost_anywhere: list[float] = []
+    for view in views:
+        opinion = specialist.look(view.rgb) if view.attack is not None else None
+        if opinion is None or not opinion.is_spoof:
+            continue
+        last = opinion.attacked.shape[0] - SQUARE
+        squares = (most_marked(opinion.attacked), tuple(int(cell) for cell in rng.integers(0, last + 1, 2)))
+        cell = view.rgb.shape[0] / opinion.attacked.shape[0]
+        for square, found in zip(squares, (lost, lost_anywhere), strict=True):
+            x, y = (cell * place for place in square)
+            covered = specialist.look(cover(view.rgb, (x, y, x + cell * SQUARE, y + cell * SQUARE)))
+            found.append(_log_odds(opinion.score) - _log_odds(covered.score))
+    count, more = len(lost), int((np.array(lost) > np.array(lost_anywhere)).sum())
+    chance = binomtest(more, count, 0.5, "greater").pvalue if count else 1.0
+    return [Row("mask: log-odds lost when the square it marks most is covered", float(np.mean(lost or [0.0]))),
+            Row("mask: log-odds lost when any square is", float(np.mean(lost_anywhere or [0.0]))),
+            Row("mask: the marked square costs more", Share(more, count)),
+            Row("mask: the marked square costs more, p (exact sign test)", float(chance))]
+
+
+def most_marked(cells: NDArray[np.floating]) -> tuple[int, int]:
+    """Left and top cell of the square with the greatest sum, in a mask `[grid, grid]`."""
+    starts = range(cells.shape[0] - SQUARE + 1)
+    return max(((x, y) for y in starts for x in starts),
+               key=lambda place: float(cells[place[1]:place[1] + SQUARE, place[0]:place[0] + SQUARE].sum()))
+
+
+def _log_odds(probability: float) -> float:
+    inside = min(max(probability, 1e-12), 1 - 1e-12)
+    return math.log(inside / (1 - inside))
+
+
 def consistency_rows(name: str, judge: Judge, views: Sequence[LabelledView], first: Judged) -> list[Row]:
     """Whether verdict and place of `first` survive a mirror and a compression."""
     pictures = [view.rgb for view in views]
@@ -179,11 +223,15 @@ def measure(views: Sequence[LabelledView], engine: Engine | None, specialist: Sp
         rows += deletion_rows(name, judge, views, first, seed=seed) + consistency_rows(name, judge, views, first)
         if name == "words" and engine is not None:
             rows += question_rows(engine, views, first, batch=batch)
+        elif specialist is not None:
+            rows += mask_rows(specialist, views, seed=seed)
     return Result(
         title="Faithfulness of spoof verdicts, simulated attacks", command=command, rows=tuple(rows), split=split,
         seed=seed, models=models, notes=(
             f"Deletion: attacks that are called a spoof with a region of {SMALLEST:.0%} to {LARGEST:.0%} of the view. "
             "A region is covered by inpainting from its border.",
+            f"Mask: all attacks that the specialist calls a spoof; squares of {SQUARE} x {SQUARE} cells, any of them "
+            "drawn at random.",
             f"Wordings: {len(PARAPHRASES)} beside the tool's own question. A user's words never reach the model's "
             "look at a face; these are put to the model directly."))
 

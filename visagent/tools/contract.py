@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Generic, Protocol, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from visagent.errors import VisagentError
-from visagent.evidence import Finding, ModelIdentity, not_possible
+from visagent.evidence import Artifact, ArtifactKind, Box, Finding, ModelIdentity, not_possible
 
 if TYPE_CHECKING:
     import numpy as np
@@ -70,13 +70,43 @@ class VisionLanguageModel(Protocol):
         ...
 
 
+Progress = Callable[[str, int, int], None]
+"""Told what is being done, how much of it is done, and of how much."""
+
+
+def untold(what: str, done: int, of: int) -> None:
+    """Nobody watches."""
+
+
 @dataclass(frozen=True, slots=True)
 class ToolContext:
-    """What a tool may reach: the session's pictures, the loaded models, the settings. No network, no file system."""
+    """What a tool may reach: the session's pictures, the loaded models, the settings. No file system, and no network
+    but servers that the settings name.
+
+    Attributes:
+        pictures: The session's pictures, and what tools made of them.
+        models: The loaded models.
+        settings: Where everything is, and the limits.
+        draws: Whether somebody will look at what a tool draws beside its answer. Elsewhere (a thousand pictures in a
+            row, an evaluation) a tool draws nothing, and its finding has no artifacts.
+        progress: Told by tools that take long what they do, how much of it is done, and of how much.
+    """
 
     pictures: PictureStore
     models: Models
     settings: Settings
+    draws: bool = False
+    progress: Progress = untold
+
+    def keep(self, rgb: np.ndarray, kind: ArtifactKind, description: str, *, image: str | None = None,
+             box: Box | None = None) -> Artifact:
+        """Keep what a tool drew, uint8 `[H, W, 3]`; the other arguments are those of `Artifact`.
+
+        Raises:
+            NotAPicture: Another shape or type.
+        """
+        return Artifact(handle=self.pictures.add_artifact(rgb), kind=kind, description=description, image=image,
+                        box=box)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +121,7 @@ class Tool(Generic[InputT]):
         writes: True if it changes stored data; the agent then asks the person first.
         discloses: True if it tells what is stored of people; the agent then asks the person first, too.
         left_to_person: Optional fields that only the person may fill in, when asked: a model does not see them.
+        needs_setting: Name of the setting without which it has nothing to ask; an agent then does not offer it.
     """
 
     name: str
@@ -100,11 +131,21 @@ class Tool(Generic[InputT]):
     writes: bool = False
     discloses: bool = False
     left_to_person: tuple[str, ...] = ()
+    needs_setting: str | None = None
+
+    @property
+    def title(self) -> str:
+        """Its name for people: "Private identify"."""
+        return self.name.replace("_", " ").capitalize()
 
     @property
     def asks_first(self) -> bool:
         """Whether a person must agree before an agent may call it."""
         return self.writes or self.discloses
+
+    def is_set_up(self, settings: Settings) -> bool:
+        """Whether the settings name what it needs."""
+        return self.needs_setting is None or getattr(settings, self.needs_setting) is not None
 
     def call(self, arguments: dict[str, object], context: ToolContext) -> Finding:
         """Validate `arguments`, run, and turn every documented failure into a finding: this never raises those."""

@@ -34,6 +34,11 @@ WAITING: Final = 32
 
 def build_blocks(house: House) -> gr.Blocks:
     """Lay out and wire all pages."""
+    def left(request: gr.Request) -> None:
+        """A page was closed, or loaded anew as another session."""
+        if request.session_hash is not None:
+            house.sessions.drop(request.session_hash)
+
     blocks: gr.Blocks
     with gr.Blocks(title="visagent", analytics_enabled=False, fill_width=True, delete_cache=(600, 3600)) as blocks:
         with gr.Row(elem_classes="va-head"):
@@ -41,13 +46,16 @@ def build_blocks(house: House) -> gr.Blocks:
             switch = gr.Button("Dark or light", size="sm", scale=0, min_width=110, elem_id="va-theme")
         with gr.Tabs(elem_id="va-tabs"):
             with gr.Tab("Chat", id="chat"):
-                build_chat_page(house, blocks)
+                cleared = build_chat_page(house, blocks)
             with gr.Tab("Compare", id="compare"):
-                build_compare_page(house)
+                showing = build_compare_page(house)
             with gr.Tab("Gallery", id="gallery") as tab:
-                build_gallery_page(house, tab)
+                showing += build_gallery_page(house, tab)
             with gr.Tab("Tools", id="tools"):
-                build_tools_page(house)
+                showing += build_tools_page(house)
+        cleared.success(lambda: ["" if isinstance(part, gr.HTML) else None for part in showing], None, showing,
+                        show_progress="hidden", api_visibility="private")
+        blocks.unload(left)
         switch.click(None, js=_SWITCH_THEME, api_visibility="private")
     blocks.queue(max_size=WAITING, api_open=False)
     return blocks
@@ -82,8 +90,11 @@ def page_arguments(address: Address, private: Sequence[Path]) -> dict[str, Any]:
 def _theme() -> gr.themes.Base:
     theme = gr.themes.Base(primary_hue=gr.themes.colors.sky, neutral_hue=gr.themes.colors.slate,
                            radius_size=gr.themes.sizes.radius_md, font=_FONTS, font_mono=_FIXED)
-    # Gradio's own shades for lesser text are too pale to read: WCAG asks for a contrast of 4.5.
+    # Gradio's own shades for lesser text are too pale to read: WCAG asks for a contrast of 4.5, and of 3 for the edge
+    # of what can be ticked.
     return theme.set(body_text_color_subdued="*neutral_500", block_info_text_color="*neutral_500",
                      block_label_text_color="*neutral_600", input_placeholder_color="*neutral_500",
+                     input_placeholder_color_dark="*neutral_400", checkbox_border_color="*neutral_500",
+                     checkbox_border_color_dark="*neutral_400",
                      button_primary_background_fill="*primary_700",
                      button_primary_background_fill_hover="*primary_800")

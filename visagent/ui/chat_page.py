@@ -17,7 +17,7 @@ from visagent.tools import TOOLS
 from visagent.ui.conversation import Answered, ChatConversation
 from visagent.ui.evidence_view import evidence_html, render
 from visagent.ui.forms import Field, arguments_of, fields_of, filled
-from visagent.ui.house import House, Upload
+from visagent.ui.house import CAMERA, House, Upload
 
 NOTICE = ("What this is not: no certified liveness, no emotion felt, no proof of identity, no medical statement. "
           "Answers can be wrong; a person should look before anything hangs on one. Everything stays on this machine, "
@@ -78,7 +78,7 @@ class ChatPage:
         count, busy = len(conversation.answers), conversation.busy
         return {
             self.chatbot: conversation.messages(),
-            self.evidence: _evidence(conversation),
+            self.evidence: evidence_of(conversation),
             self.note: _note(conversation),  # by itself, so that the pictures need not be sent again for it
             self.position: f"Answer {conversation.page + 1} of {count}" if count else "",
             self.pager: gr.update(visible=count > 1),
@@ -109,10 +109,10 @@ class Acts:
     examples: list[gr.Button]
 
 
-def build_chat_page(house: House, blocks: gr.Blocks) -> None:
-    """Lay out the page and wire it, in the current Gradio context."""
+def build_chat_page(house: House, blocks: gr.Blocks) -> gr.events.Dependency:
+    """Lay out the page and wire it, in the current Gradio context; gives what happens when all is to be cleared."""
     with gr.Row(equal_height=False):
-        with gr.Column(scale=5, min_width=320):
+        with gr.Column(scale=5, min_width=320, elem_classes="va-left"):
             with gr.Row(elem_classes="va-bar-row"):
                 conversations = gr.Dropdown(label="Conversation", choices=[], scale=4, min_width=160,
                                             elem_id="va-conversations")
@@ -134,7 +134,7 @@ def build_chat_page(house: House, blocks: gr.Blocks) -> None:
                                       elem_id=f"va-example-{number}") for number, (name, _, _) in enumerate(EXAMPLES)]
             with gr.Accordion("Take a picture with the camera", open=False):
                 camera = gr.Image(sources=["webcam"], label="Camera", show_label=False, height=240, buttons=[],
-                                  elem_id="va-camera")
+                                  webcam_options=CAMERA, elem_id="va-camera")
                 gr.Markdown("It goes with your next question.")
         with gr.Column(scale=6, min_width=320):
             with gr.Row(visible=False, elem_classes="va-bar-row") as pager:
@@ -145,14 +145,14 @@ def build_chat_page(house: House, blocks: gr.Blocks) -> None:
             evidence = gr.HTML("", elem_id="va-evidence")
     gr.Markdown(NOTICE, elem_classes="va-notice")
     page = ChatPage(house, chatbot, evidence, note, position, pager, stop, box, camera, conversations, approvals)
-    _wire(page, blocks, Acts(begin, clear, back, onward, examples))
+    return _wire(page, blocks, Acts(begin, clear, back, onward, examples))
 
 
 def _approval(name: str) -> Approval:
     tool = next(tool for tool in TOOLS if tool.name == name)
     with gr.Group(visible=False, elem_id=f"va-approve-{name}", elem_classes="va-approve") as group:
         act = "changes" if tool.writes else "tells"
-        gr.Markdown(f"**{tool.name.capitalize()} {act} what is stored. May I?** {tool.description}")
+        gr.Markdown(f"**{tool.title} {act} what is stored. May I?** {tool.description}")
         fields = fields_of(tool, prefix="va-approve")
         with gr.Row():
             approve = gr.Button("Approve", variant="primary", min_width=100, elem_classes="va-yes")
@@ -160,7 +160,7 @@ def _approval(name: str) -> Approval:
     return Approval(name, group, fields, approve, decline)
 
 
-def _wire(page: ChatPage, blocks: gr.Blocks, acts: Acts) -> None:
+def _wire(page: ChatPage, blocks: gr.Blocks, acts: Acts) -> gr.events.Dependency:
     outputs, house = page.outputs(), page.house
     turn: dict[str, Any] = {"outputs": outputs, "concurrency_limit": None, "show_progress": "hidden",
                             "api_visibility": "private", "trigger_mode": "once"}
@@ -215,9 +215,10 @@ def _wire(page: ChatPage, blocks: gr.Blocks, acts: Acts) -> None:
     for button, (_, question, names) in zip(acts.examples, EXAMPLES, strict=True):
         button.click(example(question, names), **turn)
     blocks.load(reload, **quick)
-    page.conversations.input(choose, [page.conversations], **quick)
+    # As it comes: Gradio would check it against the choices that it remembers, and it is told to forget.
+    page.conversations.input(choose, [page.conversations], preprocess=False, **quick)
     acts.begin.click(new, **quick)
-    acts.clear.click(forget, js=_CONFIRM, **quick)
+    cleared = acts.clear.click(forget, js=_CONFIRM, **quick)
     acts.back.click(turn_to(-1), **quick)
     acts.onward.click(turn_to(1), **quick)
     page.stop.click(stop, concurrency_limit=None, show_progress="hidden", api_visibility="private")
@@ -226,6 +227,7 @@ def _wire(page: ChatPage, blocks: gr.Blocks, acts: Acts) -> None:
         components: set[Any] = {field.component for field in approval.fields}
         approval.approve.click(_approver(page, approval), components or None, **quick)
         approval.decline.click(_decliner(page), **quick)
+    return cleared
 
 
 def _read(page: ChatPage, uploads: list[Upload], request: gr.Request) -> list[tuple[Picture, str]]:
@@ -289,7 +291,7 @@ def _refusing(call: Callable[..., Any], *arguments: object) -> Any:
         raise gr.Error(str(error), title="Not possible", print_exception=False) from None
 
 
-def _evidence(conversation: ChatConversation) -> str:
+def evidence_of(conversation: ChatConversation) -> str:
     """The evidence of the answer that the page shows."""
     if not conversation.answers:
         return render("no_evidence.html")

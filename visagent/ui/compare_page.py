@@ -14,7 +14,7 @@ from visagent.tools.contract import ToolContext
 from visagent.tools.recognition.access import calibration_of
 from visagent.tools.subject import find_faces
 from visagent.ui.evidence_view import Points, evidence_html, render
-from visagent.ui.house import House, Upload
+from visagent.ui.house import CAMERA, House, Upload
 
 LOWEST, HIGHEST = 0.8, 1.0
 """Similarities that the scale shows; lower ones stand at its left end."""
@@ -28,13 +28,13 @@ class Mark:
     text: str
 
 
-def build_compare_page(house: House) -> None:
-    """Lay out the page and wire it, in the current Gradio context."""
+def build_compare_page(house: House) -> list[gr.components.Component]:
+    """Lay out the page and wire it, in the current Gradio context; gives what shows pictures or findings."""
     gr.Markdown("Do two pictures show the same person? The similarity is held against the threshold of your "
                 "calibration.")
     with gr.Row():
         first, second = (gr.Image(label=label, sources=["upload", "webcam", "clipboard"], height=260, buttons=[],
-                                  elem_id=element)
+                                  webcam_options=CAMERA, elem_id=element)
                          for label, element in (("First picture", "va-first"), ("Second picture", "va-second")))
     run = gr.Button("Compare", variant="primary", elem_id="va-compare")
     result = gr.HTML("", elem_id="va-compared")
@@ -54,6 +54,7 @@ def build_compare_page(house: House) -> None:
 
     run.click(compare, [first, second], result, preprocess=False, api_visibility="private", concurrency_limit=None,
               show_progress="minimal")
+    return [first, second, result]
 
 
 def scale_html(finding: Finding, context: ToolContext) -> str:

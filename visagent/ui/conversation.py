@@ -68,7 +68,7 @@ class ChatConversation:
         answers: The questions so far, each with its evidence.
         page: Which of `answers` the page shows; the newest after each question.
         captions: What pictures show, by id, where the person cannot know.
-        addresses: The pictures as the page shows them, by id, so that each is made once.
+        addresses: The pictures as the page shows them, so that each is made once.
     """
 
     def __init__(self, settings: Settings, models: Models, queue: TurnQueue | None = None) -> None:
@@ -175,7 +175,7 @@ class ChatConversation:
             self._messages.clear()
             self.answers.clear()
             self.captions.clear()
-            self.addresses.clear()
+            self.addresses = {}  # a page that is being drawn fills the old one: ids begin anew, and are of others
             self.page = 0
         self._tell()
 

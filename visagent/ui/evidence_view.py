@@ -1,6 +1,6 @@
-"""Findings as a piece of a page: pictures with their regions, scores against thresholds, who said what.
+"""Findings as a piece of a page: pictures with their regions and masks, what tools drew, scores, who said what.
 
-Everything is written by a template that escapes whatever it is given: names, summaries and labels may come from a
+Everything is written by templates that escape whatever they are given: names, summaries and labels may come from a
 picture, a model or a stranger. Pictures travel inside the page, so that no address serves them.
 """
 
@@ -11,20 +11,15 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
-from io import BytesIO
-from typing import Final
 
 from jinja2 import Environment, PackageLoader, Template
 
-from visagent.evidence import Finding, Region, Score
+from visagent.evidence import Artifact, ArtifactKind, Finding, Region, Score
 from visagent.media import PictureStore
 from visagent.terminal import clean, outcome
-from visagent.vision.crop import ByteImage, resize
+from visagent.ui.addresses import Addresses
+from visagent.ui.artifact_view import ShownArtifact, ShownMask, figures_of, held, masks_on
 from visagent.vision.draw import COLOURS, caption_of
-
-SHOWN_SIDE: Final = 1024
-"""Longer side of a picture on the page, in pixels."""
-JPEG_QUALITY: Final = 88
 
 Points = Sequence[tuple[float, float]]
 
@@ -54,6 +49,7 @@ class ShownPicture:
         height: The same.
         regions: What is drawn on it.
         points: Landmarks, (x, y) in pixels of the picture.
+        masks: What lies over it and can be taken away.
     """
 
     name: str
@@ -62,6 +58,7 @@ class ShownPicture:
     height: int
     regions: tuple[ShownRegion, ...] = ()
     points: Points = ()
+    masks: tuple[ShownMask, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,45 +82,43 @@ def evidence_html(title: str, findings: Sequence[Finding], pictures: PictureStor
             the newest first.
         caption: What to call a picture, by its id.
         landmarks: Points to draw on a picture, by its id.
-        addresses: The pictures inside addresses, by id, so far; new ones are added, so that each is made once.
+        addresses: The pictures inside addresses so far; new ones are added, so that each is made once.
         panel: Tells the ids of this piece from those of other pieces on the page.
     """
-    made = {} if addresses is None else addresses
+    made = Addresses(pictures, {} if addresses is None else addresses)
     everything = [part for finding in findings for part in finding.with_parts()]
-    named = dict.fromkeys(image for finding in everything
-                          for image in (*finding.images, *(region.image for region in finding.regions)))
-    ids = [image for image in named if image in pictures.ids()] or list(reversed(pictures.ids()))
-    shown, number = [], 0
-    for image in ids:
+    artifacts = list(dict.fromkeys(artifact for finding in everything for artifact in finding.artifacts))
+
+    def figures(finding: Finding) -> list[ShownArtifact]:
+        return figures_of(finding.artifacts, pictures, made, caption)
+
+    shown: list[ShownPicture] = []
+    for image in _spoken_of(everything, pictures) or list(reversed(pictures.ids())):
         regions = list(dict.fromkeys(region for finding in everything for region in finding.regions
                                      if region.image == image))
-        marked = tuple(ShownRegion(number + place, _colour(place), region) for place, region in enumerate(regions))
-        number += len(regions)
-        picture = pictures.get(image)
-        if image not in made:
-            made[image] = data_address(picture.rgb)
-        shown.append(ShownPicture(caption(image), made[image], picture.width, picture.height, marked,
-                                  landmarks(image)))
+        first = sum(len(picture.regions) for picture in shown)
+        marked = tuple(ShownRegion(first + place, _colour(place), region) for place, region in enumerate(regions))
+        masks = masks_on(image, artifacts, pictures, made, sum(len(picture.masks) for picture in shown))
+        height, width = pictures.pixels(image).shape[:2]
+        shown.append(ShownPicture(_name(image, artifacts, caption), made.picture(image), width, height, marked,
+                                  landmarks(image) if image in pictures.ids() else (), masks))
     data = json.dumps([finding.model_dump(mode="json") for finding in findings], ensure_ascii=False, indent=2)
     return _template("evidence.html").render(
-        title=title, panel=panel, pictures=shown, findings=findings, outcome=outcome, bar=bar,
+        title=title, panel=panel, pictures=shown, findings=findings, outcome=outcome, bar=bar, figures=figures,
         download="data:application/json;base64," + base64.b64encode(data.encode()).decode())
 
 
-def data_address(rgb: ByteImage, side: int = SHOWN_SIDE) -> str:
-    """A picture as a JPEG inside an address, reduced to this longer side."""
-    from PIL import Image
-
-    scale = min(1.0, side / max(rgb.shape[:2]))
-    file = BytesIO()
-    Image.fromarray(resize(rgb, max(1, round(rgb.shape[1] * scale)), max(1, round(rgb.shape[0] * scale)))).save(
-        file, "JPEG", quality=JPEG_QUALITY)
-    return jpeg_address(file.getvalue())
+def _spoken_of(findings: Sequence[Finding], pictures: PictureStore) -> list[str]:
+    """The pictures that findings speak of or lay something on, as far as they are still there."""
+    named = dict.fromkeys(image for finding in findings for image in (
+        *finding.images, *(region.image for region in finding.regions),
+        *(artifact.image for artifact in finding.artifacts if artifact.kind is ArtifactKind.mask and artifact.image)))
+    return [image for image in named if held(image, pictures)]
 
 
-def jpeg_address(data: bytes) -> str:
-    """JPEG bytes inside an address."""
-    return "data:image/jpeg;base64," + base64.b64encode(data).decode()
+def _name(image: str, artifacts: Sequence[Artifact], caption: Callable[[str], str]) -> str:
+    """What to call a picture of the session, or one that a tool drew."""
+    return next((artifact.description for artifact in artifacts if artifact.handle == image), None) or caption(image)
 
 
 def bar(score: Score) -> Bar | None:

@@ -13,7 +13,8 @@ from visagent.evidence import Finding
 from visagent.media import PictureStore
 from visagent.tools import tool_by_name
 from visagent.tools.recognition.access import calibration_of, gallery_of, record
-from visagent.ui.evidence_view import evidence_html, jpeg_address, render
+from visagent.ui.addresses import jpeg_address
+from visagent.ui.evidence_view import evidence_html, render
 from visagent.ui.forms import arguments_of, fields_of
 from visagent.ui.house import House, Upload
 
@@ -56,8 +57,8 @@ class GalleryPage:
                 *(gr.update(choices=choices, value=None) for _ in self.names)]
 
 
-def build_gallery_page(house: House, tab: gr.Tab) -> None:
-    """Lay out the page and wire it, in the current Gradio context."""
+def build_gallery_page(house: House, tab: gr.Tab) -> list[gr.components.Component]:
+    """Lay out the page and wire it, in the current Gradio context; gives what shows pictures or findings."""
     gr.Markdown("Templates are kept encrypted on this machine, pictures only if you choose so. Every act leaves a "
                 "receipt in the audit trail.")
     with gr.Row(equal_height=False):
@@ -67,7 +68,7 @@ def build_gallery_page(house: House, tab: gr.Tab) -> None:
         with gr.Column(scale=5, min_width=300):
             with gr.Accordion("Enrol a person", open=True):
                 files = gr.File(label="Pictures of the one person", file_count="multiple", file_types=["image"],
-                                height=130, elem_id="va-enrol-pictures")
+                                height=170, elem_id="va-enrol-pictures")
                 fields = fields_of(tool_by_name("enrol"), prefix="va-gallery")
                 enrol = gr.Button("Enrol", variant="primary", elem_id="va-enrol")
             with gr.Accordion("Rename", open=False):
@@ -106,9 +107,12 @@ def build_gallery_page(house: House, tab: gr.Tab) -> None:
 
     tab.select(lambda: page.painted(""), **quick)
     enrol.click(run_enrol, {files, *(field.component for field in fields)}, preprocess=False, **quick)
-    rename.click(run_rename, [old, new], **quick)
-    merge.click(run_merge, [gone, into], js=_confirm("Move everything of one person to the other, for good?"), **quick)
-    forget.click(run_forget, [whom], js=_confirm("Forget this person for good?"), **quick)
+    # Names as they come: Gradio would check them against the choices that it remembers, and it is told to forget.
+    rename.click(run_rename, [old, new], preprocess=False, **quick)
+    merge.click(run_merge, [gone, into], js=_confirm("Move everything of one person to the other, for good?"),
+                preprocess=False, **quick)
+    forget.click(run_forget, [whom], js=_confirm("Forget this person for good?"), preprocess=False, **quick)
+    return [files, result]
 
 
 def _cards(house: House) -> list[Card]:

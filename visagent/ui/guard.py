@@ -1,8 +1,8 @@
 """What stands before Gradio: who may ask for what.
 
 Gradio itself lets every user of an app read every cached file, and answers on many more addresses than this page
-needs. This middleware lets through what the page uses, gives every browser an id that its pictures are bound to, and
-refuses requests that another site sends through a visitor's browser.
+needs. This middleware lets through what the page uses, gives every browser an id that its pictures and its sessions of
+Gradio are bound to, and refuses requests that another site sends through a visitor's browser.
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from visagent.ui.badges import Badges
+from visagent.ui.sessions import Sessions
 from visagent.ui.uploads import Uploads
 
-MOST_SESSIONS: Final = 4096
-"""Sessions of Gradio (open pages) whose visitors are remembered."""
+MOST_BODY_BYTES: Final = 1_000_000
+"""A request of the page is words, numbers and names of uploads; a longer one is refused while it arrives."""
 LOOPBACK_HOSTS: Final = ("127.0.0.1", "localhost", "[::1]")
 
 _PAGES = re.compile(
@@ -32,6 +33,8 @@ _PAGES = re.compile(
 _FILE = re.compile(r"/(?:gradio_api/)?file=(.+)")
 _UPLOAD = "/gradio_api/upload"
 _SESSION = re.compile(r"/gradio_api/heartbeat/(\w+)")
+_NAMES_SESSION: Final = ("/gradio_api/queue/join", "/gradio_api/cancel")
+"""Where the body says for which session something shall be done: its answer goes to whoever listens to that one."""
 _HEADERS: Final = {
     # Gradio's page needs inline scripts and styles; nothing may come from, or go to, another host.
     "content-security-policy": "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; object-src 'none'; "
@@ -51,15 +54,17 @@ class Guard:
         app: What is guarded.
         badges: Gives each browser its id.
         uploads: Whose files are whose.
+        sessions: Whose pages are whose.
         hosts: Names that the page may be asked for by: others are sites that point their own name at this machine.
     """
 
-    def __init__(self, app: ASGIApp, badges: Badges, uploads: Uploads, hosts: Iterable[str]) -> None:
+    def __init__(self, app: ASGIApp, badges: Badges, uploads: Uploads, sessions: Sessions, hosts: Iterable[str]
+                 ) -> None:
         self._app = app
         self._badges = badges
         self._uploads = uploads
         self._hosts = frozenset(host.lower() for host in hosts)
-        self._sessions: dict[str, str] = {}
+        self._sessions = sessions
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, or let the request through."""
@@ -74,6 +79,15 @@ class Guard:
         if refusal is not None:
             await refusal(scope, receive, _Answer(send, None).send)
             return
+        if visitor is not None and scope["method"] == "POST" and scope["path"] in _NAMES_SESSION:
+            body = await _read(receive)
+            if body is None:
+                return
+            refusal = self._refusal_of(body, visitor)
+            if refusal is not None:
+                await refusal(scope, receive, _Answer(send, None).send)
+                return
+            receive = _again(body, receive)
         badge = None if visitor is not None else self._badges.give(secure=scope["scheme"] == "https")
         answer = _Answer(send, badge)
         if scope["path"] == _UPLOAD and visitor is not None:
@@ -101,16 +115,18 @@ class Guard:
         sessions = _sessions(scope)
         # Twice the parameter: Gradio would take the other one.
         if visitor is not None and (len(sessions) > 1
-                                    or any(self._owner_of(one, visitor) != visitor for one in sessions)):
+                                    or any(self._sessions.owner_of(one, visitor) != visitor for one in sessions)):
             return _not_found()
         return None
 
-    def _owner_of(self, session: str, visitor: str) -> str:
-        """Whose session of Gradio this is: the first visitor's that used it."""
-        owner = self._sessions.setdefault(session, visitor)
-        if len(self._sessions) > MOST_SESSIONS:
-            del self._sessions[next(iter(self._sessions))]
-        return owner
+    def _refusal_of(self, body: bytes, visitor: str) -> PlainTextResponse | None:
+        """Why a request with this body is refused: it is too long, or names no session of this visitor's."""
+        if len(body) > MOST_BODY_BYTES:
+            return PlainTextResponse("That is too long.", 413)
+        session = _session_in(body)
+        if session is None:
+            return PlainTextResponse("The request names no session of the page.", 400)
+        return None if self._sessions.owner_of(session, visitor) == visitor else _not_found()
 
 
 class _Answer:
@@ -157,6 +173,49 @@ def _sessions(scope: Scope) -> list[str]:
     if scope["path"] == "/gradio_api/queue/data":
         return parse_qs(scope["query_string"].decode("latin-1")).get("session_hash", [])
     return []
+
+
+async def _read(receive: Receive) -> bytes | None:
+    """The body of a request, or a beginning of it that is longer than it may be; None if its sender left."""
+    body = bytearray()
+    more = True
+    while more and len(body) <= MOST_BODY_BYTES:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return None
+        body += message.get("body", b"")
+        more = message.get("more_body", False)
+    return bytes(body)
+
+
+def _again(body: bytes, receive: Receive) -> Receive:
+    """Gives a body that was read to who reads next, and then what comes after it."""
+    given = False
+
+    async def receive_again() -> Message:
+        nonlocal given
+        if given:
+            return await receive()
+        given = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return receive_again
+
+
+def _session_in(body: bytes) -> str | None:
+    """The session that a body names, read as Gradio does; None if it names none, or one name stands twice."""
+    try:
+        told = json.loads(body, object_pairs_hook=_each_once)
+    except (ValueError, RecursionError):
+        return None
+    session = told.get("session_hash") if isinstance(told, dict) else None
+    return session if isinstance(session, str) and re.fullmatch(r"\w+", session) else None
+
+
+def _each_once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    if len(dict(pairs)) < len(pairs):  # whoever reads it next might take the other one
+        raise ValueError("a name stands twice")
+    return dict(pairs)
 
 
 def _paths(body: bytes) -> list[str]:

@@ -16,12 +16,16 @@ from visagent.settings import Settings
 from visagent.tools.contract import Tool, ToolContext
 from visagent.tools.models import Models
 from visagent.ui.badges import Badges
+from visagent.ui.sessions import Sessions
 from visagent.ui.uploads import Uploads
 from visagent.ui.visitors import Visitor, Visitors
 from visagent.verbs import picture_fields
 
 CLIP_FRAMES = 3
 """Frames of a clip that a conversation takes as pictures: as many as a small model reads at once."""
+
+CAMERA = gr.WebcamOptions(mirror=False)
+"""What the camera sees is taken as it is: left and right, and words in the picture, stay as they are."""
 
 Upload = Mapping[str, Any] | None
 """A file as the browser names it: `path` is the place that the upload was answered with."""
@@ -37,6 +41,7 @@ class House:
         visitors: Who is here.
         uploads: What they have uploaded.
         badges: Tells whose request one is.
+        sessions: Whose pages are whose.
     """
 
     settings: Settings
@@ -44,6 +49,7 @@ class House:
     visitors: Visitors
     uploads: Uploads
     badges: Badges
+    sessions: Sessions
 
     def visitor(self, request: gr.Request) -> Visitor:
         """Whose request this is. Raises gr.Error for a request without an id, which the page itself never sends."""
@@ -87,4 +93,4 @@ class House:
 
     def context(self, pictures: PictureStore) -> ToolContext:
         """What a tool may reach."""
-        return ToolContext(pictures=pictures, models=self.models, settings=self.settings)
+        return ToolContext(pictures=pictures, models=self.models, settings=self.settings, draws=True)

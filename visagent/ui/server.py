@@ -121,9 +121,11 @@ def build_app(house: House, address: Address) -> FastAPI:
 
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     arguments = page_arguments(address, _private_folders(house.settings))
-    gr.mount_gradio_app(app, build_blocks(house), path="/", **arguments)
+    blocks = build_blocks(house)
+    gr.mount_gradio_app(app, blocks, path="/", **arguments)
+    house.sessions.watch(blocks.state_holder)
     hosts = LOOPBACK_HOSTS if is_loopback(address.host) else (*LOOPBACK_HOSTS, *_names_of(address.host))
-    app.add_middleware(Guard, badges=house.badges, uploads=house.uploads, hosts=hosts)
+    app.add_middleware(Guard, badges=house.badges, uploads=house.uploads, sessions=house.sessions, hosts=hosts)
     return app
 
 
@@ -152,13 +154,15 @@ def _house(settings: Settings, folder: Path) -> Iterator[House]:
     """What the pages share, and what clears it up."""
     from visagent.ui.badges import Badges
     from visagent.ui.house import House
+    from visagent.ui.sessions import Sessions
     from visagent.ui.uploads import Uploads
     from visagent.ui.visitors import Visitors
     from visagent.verbs import open_models
 
     models = open_models(settings)
     uploads = Uploads(folder / "uploads")
-    visitors = Visitors(settings, models, uploads)
+    sessions = Sessions()
+    visitors = Visitors(settings, models, uploads, sessions)
     over = threading.Event()
 
     def purge() -> None:
@@ -172,7 +176,7 @@ def _house(settings: Settings, folder: Path) -> Iterator[House]:
     threading.Thread(target=purge, name="visagent-purge", daemon=True).start()
     threading.Thread(target=_warm, args=(models,), name="visagent-warm", daemon=True).start()
     try:
-        yield House(settings, models, visitors, uploads, Badges())
+        yield House(settings, models, visitors, uploads, Badges(), sessions)
     finally:
         over.set()
         visitors.close()

@@ -12,30 +12,32 @@ from visagent.tools import TOOLS
 from visagent.tools.contract import Tool
 from visagent.ui.evidence_view import evidence_html, render
 from visagent.ui.forms import arguments_of, fields_of
-from visagent.ui.house import House, Upload
+from visagent.ui.house import CAMERA, House, Upload
 from visagent.verbs import picture_fields
 
 
-def build_tools_page(house: House) -> None:
-    """Lay out the page and wire it, in the current Gradio context."""
+def build_tools_page(house: House) -> list[gr.components.Component]:
+    """Lay out the page and wire it, in the current Gradio context; gives what shows pictures or findings."""
+    showing: list[gr.components.Component] = []
     with gr.Tabs(elem_id="va-tools"):
         for tool in TOOLS:
-            with gr.Tab(tool.name.capitalize(), id=tool.name, elem_id=f"va-tool-{tool.name}"):
-                _panel(house, tool)
+            with gr.Tab(tool.title, id=tool.name, elem_id=f"va-tool-{tool.name}"):
+                showing += _panel(house, tool)
+    return showing
 
 
-def _panel(house: House, tool: Tool[Any]) -> None:
+def _panel(house: House, tool: Tool[Any]) -> list[gr.components.Component]:
     pictures = picture_fields(tool.input_model)
     gr.Markdown(tool.description)
     with gr.Row(equal_height=False):
         with gr.Column(scale=4, min_width=300):
             single = [gr.Image(label=name.replace("_", " ").capitalize(), sources=["upload", "webcam", "clipboard"],
-                               height=220, buttons=[], elem_id=f"va-tool-{tool.name}-{name}")
+                               height=220, buttons=[], webcam_options=CAMERA, elem_id=f"va-tool-{tool.name}-{name}")
                       for name in pictures.single]
             several = gr.File(label="Pictures", file_count="multiple", file_types=["image"], height=160,
                               elem_id=f"va-tool-{tool.name}-pictures") if pictures.several else None
             fields = fields_of(tool, prefix="va-tool")
-            run = gr.Button(f"Run {tool.name}", variant="primary", elem_id=f"va-run-{tool.name}")
+            run = gr.Button(f"Run {tool.title.lower()}", variant="primary", elem_id=f"va-run-{tool.name}")
         with gr.Column(scale=6, min_width=300):
             result = gr.HTML("", elem_id=f"va-result-{tool.name}")
 
@@ -52,7 +54,7 @@ def _panel(house: House, tool: Tool[Any]) -> None:
             return render("problem.html", text=str(error))
         arguments = arguments_of(fields, [values[field.component] for field in fields])
         finding, store = house.call(tool, given, arguments)
-        return evidence_html(tool.name.capitalize(), [finding], store, panel=tool.name)
+        return evidence_html(tool.title, [finding], store, panel=tool.name)
 
     def call_alone(request: gr.Request) -> str:
         return call({}, request)
@@ -60,3 +62,4 @@ def _panel(house: House, tool: Tool[Any]) -> None:
     inputs: set[Any] = {*single, *([several] if several is not None else []), *(field.component for field in fields)}
     run.click(call if inputs else call_alone, inputs or None, result, preprocess=False, api_visibility="private",
               concurrency_id="tool", concurrency_limit=2, show_progress="minimal")
+    return [*single, *([several] if several is not None else []), result]

@@ -12,6 +12,7 @@ from visagent.errors import QuestionError
 from visagent.settings import Settings
 from visagent.tools.models import Models
 from visagent.ui.conversation import ChatConversation
+from visagent.ui.sessions import Sessions
 from visagent.ui.turns import TurnQueue
 from visagent.ui.uploads import Uploads
 
@@ -51,12 +52,14 @@ class Visitors:
         settings: Which model conversations ask, and the limits.
         models: The loaded models, shared by all.
         uploads: The visitors' files, forgotten with them.
+        sessions: Their open pages, likewise.
     """
 
-    def __init__(self, settings: Settings, models: Models, uploads: Uploads) -> None:
+    def __init__(self, settings: Settings, models: Models, uploads: Uploads, sessions: Sessions) -> None:
         self._settings = settings
         self._models = models
         self._uploads = uploads
+        self._sessions = sessions
         # The local model takes one question after the other, a server takes several.
         self._queue = TurnQueue(1 if settings.engine == "local" else TURNS_OF_A_SERVER)
         self._visitors: dict[str, Visitor] = {}
@@ -101,6 +104,7 @@ class Visitors:
             first, conversation = self._begun()
             visitor.conversations, visitor.current = {first: conversation}, first
         self._uploads.forget(visitor.id)
+        self._sessions.forget(visitor.id)
 
     def purge(self) -> None:
         """Forget visitors who have been away for long; what still runs of theirs is stopped, and they go next time."""
@@ -138,5 +142,6 @@ class Visitors:
         for conversation in visitor.conversations.values():
             conversation.clear()
         self._uploads.forget(visitor.id)
+        self._sessions.forget(visitor.id)
         del self._visitors[visitor.id]
         return True

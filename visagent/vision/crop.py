@@ -57,6 +57,11 @@ class View:
         """Pixels of the view per pixel of the picture."""
         return float(self.rgb.shape[0] / self.side)
 
+    @property
+    def place(self) -> Box:
+        """What the view shows, in pixels of the picture; it reaches out of the picture where the view is padded."""
+        return Box(x1=self.left, y1=self.top, x2=self.left + self.side, y2=self.top + self.side)
+
     def to_picture(self, box: Box) -> Box:
         """A box in pixels of this view, in pixels of the picture. Not clipped: padding lies outside the picture."""
         scale = self.scale
@@ -107,6 +112,14 @@ def take_view(rgb: ByteImage, box: Box, margin: float = FACE_VIEW_MARGIN, size: 
         cut = resize(cut, detail, detail)
     upright = np.ascontiguousarray(np.rot90(resize(cut, size or side, size or side), turns))
     return View(rgb=upright, left=left, top=top, side=side, turns=turns)
+
+
+def cut_out(rgb: ByteImage, box: Box) -> ByteImage:
+    """The pixels of a box, uint8 `[h, w, 3]`; the picture's edge is repeated where the box reaches out of it."""
+    x1, y1, x2, y2 = box.rounded()
+    rows = np.clip(np.arange(y1, max(y2, y1 + 1)), 0, rgb.shape[0] - 1)
+    columns = np.clip(np.arange(x1, max(x2, x1 + 1)), 0, rgb.shape[1] - 1)
+    return rgb[np.ix_(rows, columns)]
 
 
 def turn_box(box: Box, turns: int, side: float) -> Box:

@@ -1,4 +1,4 @@
-"""Show evidence: labelled boxes on a picture, and two pictures side by side."""
+"""Show evidence: labelled boxes on a picture, masks laid over it, and two pictures side by side."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from visagent.evidence import Region
+from visagent.evidence import Box, Region
 from visagent.vision.crop import ByteImage, resize
 
 if TYPE_CHECKING:
@@ -17,6 +17,9 @@ COLOURS = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114
 """The palette of Okabe and Ito, which people with any colour vision can tell apart; repeated after seven regions."""
 SMALLEST_SIDE = 480
 """Smaller pictures are enlarged to this longer side, since no label is readable on 48 pixels."""
+
+LAYER_OPACITY = 0.5
+"""Of the strongest part of a mask: what is under it must stay to be seen."""
 
 _Rectangle = tuple[float, float, float, float]
 
@@ -70,6 +73,44 @@ def side_by_side(left: ByteImage, right: ByteImage, gap: int = 8) -> ByteImage:
     parts = [resize(part, max(1, round(part.shape[1] * height / part.shape[0])), height) for part in (left, right)]
     white = np.full((height, gap, 3), 255, dtype=np.uint8)
     return np.hstack([parts[0], white, parts[1]])
+
+
+def as_layer(mask: ByteImage) -> ByteImage:
+    """A mask as a layer that can be seen through, uint8 RGBA `[H, W, 4]`.
+
+    Args:
+        mask: uint8 `[H, W, 3]`; the brighter, the less is seen of what is under it. A gray one gets the colours of
+            heat, which people with any colour vision can tell apart; another keeps its own.
+    """
+    import cv2
+
+    strength = mask.max(axis=2)
+    if (mask == strength[..., None]).all():
+        coloured = cv2.cvtColor(cv2.applyColorMap(strength, cv2.COLORMAP_INFERNO), cv2.COLOR_BGR2RGB)
+    else:
+        coloured = np.rint(mask * (255.0 / np.maximum(strength, 1)[..., None])).astype(np.uint8)
+    return np.dstack([coloured, np.rint(strength * LAYER_OPACITY).astype(np.uint8)])
+
+
+def lay_over(rgb: ByteImage, mask: ByteImage, box: Box | None = None) -> ByteImage:
+    """A picture with a mask over a place of it, uint8 `[H, W, 3]`.
+
+    Args:
+        rgb: The picture, uint8 `[H, W, 3]`; it is not changed.
+        mask: As for `as_layer`, of any size.
+        box: The place, in pixels of the picture; the whole picture if None. It may reach out of the picture.
+    """
+    import cv2
+
+    height, width = rgb.shape[:2]
+    x1, y1, x2, y2 = (0, 0, width, height) if box is None else box.rounded()
+    size = max(1, x2 - x1), max(1, y2 - y1)
+    layer = np.asarray(cv2.resize(as_layer(mask), size, interpolation=cv2.INTER_LINEAR), np.float32)
+    inside = layer[max(0, -y1):max(0, height - y1), max(0, -x1):max(0, width - x1)]
+    out = rgb.astype(np.float32)
+    under = out[max(0, y1):max(0, y1) + inside.shape[0], max(0, x1):max(0, x1) + inside.shape[1]]
+    under += (inside[..., :3] - under) * (inside[..., 3:] / 255)
+    return np.asarray(np.rint(out), np.uint8)
 
 
 def caption_of(region: Region) -> str:

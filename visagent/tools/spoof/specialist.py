@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
@@ -61,6 +61,7 @@ class Opinion:
         attack: The most likely attack type, whether or not it is a spoof.
         clues: What gives an attack away, each with its probability of over 0.5, most likely first.
         box: Bounds of the biggest connected attacked area in pixels of the view; None if there is none.
+        attacked: Probability of "attacked here" for each cell of the view, `[12, 12]`, 0 to 1: where `box` comes from.
     """
 
     score: float
@@ -68,6 +69,7 @@ class Opinion:
     attack: str
     clues: Mapping[str, float]
     box: Box | None
+    attacked: NDArray[np.floating] = field(repr=False, compare=False)
 
     @property
     def is_spoof(self) -> bool:
@@ -114,7 +116,7 @@ class Specialist:
             threshold=self.operating_point.probability(self.operating_point.threshold),
             attack=words.attacks[int(types[1:].argmax())],
             clues={words.clues[index]: float(clues[index]) for index in order},
-            box=attacked_box(attacked, VIEW_SIDE))
+            box=attacked_box(attacked, VIEW_SIDE), attacked=attacked)
 
 
 def load_specialist() -> Specialist:

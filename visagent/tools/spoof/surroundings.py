@@ -9,7 +9,7 @@ This module loads no torch until the weights are read.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -43,6 +43,7 @@ class Enclosure:
         carrier: The likelier of the two, whether or not the face is enclosed.
         box: Bounds of what the border encloses, as far as the view shows it, in pixels of the picture; None if the
             network marks nothing.
+        enclosed: Probability of "enclosed here" for each cell of the wide view, `[12, 12]`, 0 to 1.
     """
 
     score: float
@@ -50,6 +51,7 @@ class Enclosure:
     certain: float
     carrier: Literal["screen", "sheet"]
     box: Box | None
+    enclosed: NDArray[np.floating] = field(repr=False, compare=False)
 
     @property
     def border(self) -> Border:
@@ -116,7 +118,7 @@ class Surroundings:
             threshold=self.operating_point.probability(self.operating_point.threshold),
             certain=self.operating_point.probability(self.operating_point.certain),
             carrier="screen" if kinds[1] >= kinds[2] else "sheet",
-            box=None if box is None else _clipped(view.to_picture(box), width, height))
+            box=None if box is None else _clipped(view.to_picture(box), width, height), enclosed=mask)
 
     def border_of(self, view: NDArray[np.uint8]) -> Border:
         """What a wide view alone says, uint8 `[96, 96, 3]`."""

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from visagent.errors import EngineError
-from visagent.evidence import Box, Finding, ModelIdentity, Region, Score, Vote
+from visagent.evidence import Artifact, Box, Finding, ModelIdentity, Region, Score, Vote
 from visagent.tools.contract import ImageId, Tool, ToolContext, ToolInput
+from visagent.tools.spoof.shown import show_face, show_surroundings
 from visagent.tools.spoof.specialist import PRESENT, Opinion, Specialist, load_specialist
 from visagent.tools.spoof.surroundings import Enclosure, Surroundings, load_surroundings
 from visagent.tools.spoof.verdict import decide, summarise
@@ -74,11 +75,16 @@ def run_spoof(request: SpoofInput, context: ToolContext) -> Finding:
     testimony = _ask(context, view, chosen)
     answer = decide(opinion.verdict, testimony.words.verdict, "none" if enclosure is None else enclosure.border)
     areas = (*_border(chosen, enclosure), *_areas(chosen, view, opinion, testimony))
+    drawn: tuple[Artifact, ...] = ()
+    if context.draws:
+        judges = [identity.id for identity in (specialist.identity, testimony.identity) if identity is not None]
+        drawn = (*show_face(chosen, view, opinion, judges, context),
+                 *(show_surroundings(chosen, enclosure, surroundings, context) if enclosure is not None else ()))
     return Finding(
         tool="spoof", answer=answer,
         summary=summarise(answer, chosen, opinion, testimony.words, enclosure, areas),
         images=(chosen.image_id,), scores=_scores(opinion, specialist, enclosure, surroundings),
-        regions=(_face(chosen), *areas), model=specialist.identity,
+        regions=(_face(chosen), *areas), artifacts=drawn, model=specialist.identity,
         witnesses=(*((testimony.identity,) if testimony.identity else ()),
                    *((surroundings.identity,) if enclosure else ())),
         votes=_votes(opinion, specialist, testimony, enclosure, surroundings), caveats=_caveats(testimony, enclosure))

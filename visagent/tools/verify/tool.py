@@ -7,12 +7,15 @@ calibration (`visagent.tools.recognition.calibration`).
 
 from __future__ import annotations
 
-from visagent.evidence import Finding, Score
+from visagent.evidence import Artifact, ArtifactKind, Finding, Score
 from visagent.tools.contract import ImageId, Tool, ToolContext, ToolInput
 from visagent.tools.recognition.access import calibration_of, encoder_of, identity_of
 from visagent.tools.recognition.calibration import Calibration, OperatingPoint, Threshold
 from visagent.tools.subject import ChosenFace, FaceNumber, choose_face
-from visagent.vision.encoder import embed_faces, similarity_of
+from visagent.vision.align import align_face
+from visagent.vision.crop import ByteImage
+from visagent.vision.draw import side_by_side
+from visagent.vision.encoder import Encoder, similarity_of
 
 
 class VerifyInput(ToolInput):
@@ -35,7 +38,8 @@ def run_verify(request: VerifyInput, context: ToolContext) -> Finding:
         chosen.append(face)
     one, other = chosen
     encoder, calibration = encoder_of(context), calibration_of(context)
-    similarity = similarity_of(*(embed_faces(face.picture.rgb, [face.face], encoder)[0] for face in chosen))
+    chip, other_chip = (align_face(face.picture.rgb, face.face, encoder.template) for face in chosen)
+    similarity = similarity_of(encoder.encode([chip])[0], encoder.encode([other_chip])[0])
     same = calibration.at_fmr(context.settings.wanted_fmr)
     different = min(calibration.different_below, same.value)
     answer = "same" if similarity >= same.value else "different" if similarity < different else "unsure"
@@ -44,6 +48,7 @@ def run_verify(request: VerifyInput, context: ToolContext) -> Finding:
     return Finding(
         tool="verify", answer=answer, summary=_summary(answer, similarity, one, other, same.value, different),
         images=images, scores=(score,), regions=(one.region("face a"), other.region("face b")),
+        artifacts=(_compared(one, other, side_by_side(chip, other_chip), encoder, context),) if context.draws else (),
         model=identity_of(encoder.contract), caveats=_caveats(one, other))
 
 
@@ -71,6 +76,16 @@ def _summary(answer: str, similarity: float, one: ChosenFace, other: ChosenFace,
         return f"Different people: {faces} have a similarity of {similarity:.3f}, under {different:.3f}."
     return (f"Unsure: {faces} have a similarity of {similarity:.3f}; from {different:.3f} to {same:.3f} pictures of "
             "one person and of two look alike to this model.")
+
+
+def _compared(one: ChosenFace, other: ChosenFace, chips: ByteImage, encoder: Encoder, context: ToolContext
+              ) -> Artifact:
+    """The very pixels that were compared, side by side."""
+    size = encoder.template.size
+    return context.keep(chips, ArtifactKind.picture, (
+        f"What {encoder.contract.model} compared: left {one.name} in {one.image_id}, right {other.name} in "
+        f"{other.image_id}, each turned and scaled to {size} x {size} pixels so that its features lie where all "
+        "faces' do."))
 
 
 def _caveats(one: ChosenFace, other: ChosenFace) -> tuple[str, ...]:
