@@ -25,7 +25,7 @@ from visagent.cli import app
 from visagent.cli.options import takes_settings
 from visagent.cli.tools import tool_command, tool_examples
 from visagent.errors import EngineError, EngineUnavailable
-from visagent.evidence import Box, Direction, Finding, ModelIdentity, Region, Score, abstain
+from visagent.evidence import ArtifactKind, Box, Direction, Finding, ModelIdentity, Region, Score, abstain
 from visagent.tools import TOOLS
 from visagent.tools.contract import ImageId, Tool, ToolContext, ToolInput
 
@@ -71,9 +71,15 @@ def glow(request: GlowInput, context: ToolContext) -> Finding:
 
 
 def pair(request: PairInput, context: ToolContext) -> Finding:
-    """Whether two pictures have the same pixels."""
+    """Whether two pictures have the same pixels; draws a plot, a mask over the first and a comparison of both."""
     first, second = (context.pictures.get(name).rgb for name in (request.first, request.second))
-    return Finding(tool="pair", answer="same" if np.array_equal(first, second) else "different", summary="Compared.")
+    drawn = () if not context.draws else (
+        context.keep(np.full((20, 30, 3), 9, np.uint8), ArtifactKind.picture, "A plot."),
+        context.keep(np.full((4, 4, 3), 255, np.uint8), ArtifactKind.mask, "Where.", image=request.first,
+                     box=Box(x1=0, y1=0, x2=30, y2=40)),
+        context.keep(second, ArtifactKind.comparison, "Both.", image=request.first))
+    return Finding(tool="pair", answer="same" if np.array_equal(first, second) else "different", summary="Compared.",
+                   artifacts=drawn)
 
 
 GLOW: Tool[GlowInput] = Tool("glow", "How much light there is.", GlowInput, glow)
@@ -194,6 +200,21 @@ def test_annotated_pictures_go_where_they_are_asked(pictures: Path, tools_app: t
     assert [path.name for path in (pictures / "drawn").iterdir()] == [Path(saved).name]
 
 
+def test_what_a_tool_draws_is_saved_where_it_is_asked_and_else_not_drawn(pictures: Path, tools_app: typer.Typer
+                                                                         ) -> None:
+    [line] = run(["pair", "light.png", "dim.png", "--out", "drawn", "--json"], tools_app).stdout.splitlines()
+    plot, mask, comparison = (np.asarray(Image.open(path)) for path in json.loads(line)["saved"])
+    assert [Path(path).name[-14:] for path in json.loads(line)["saved"]] == [
+        f"artifact_{number}.png" for number in (1, 2, 3)]
+    assert plot.shape == (20, 30, 3) and (plot == 9).all()
+    assert mask.shape == (40, 60, 3) and (mask[:, 30:] == 200).all() and (mask[:, :30] != 200).any(axis=2).all()
+    assert (comparison[:, :60] == 200).all() and (comparison[:, -60:] == 100).all()
+    [line] = run(["pair", "light.png", "dim.png", "--json"], tools_app).stdout.splitlines()
+    assert json.loads(line)["artifacts"] == [] and "saved" not in json.loads(line)
+    text = run(["pair", "light.png", "dim.png", "--out", "drawn"], tools_app).stdout
+    assert "artifact_2: Where." in text and "picture saved: drawn" in text
+
+
 # Questions
 
 def test_ask_prints_steps_then_words_then_evidence_and_saves_the_picture(
@@ -204,7 +225,7 @@ def test_ask_prints_steps_then_words_then_evidence_and_saves_the_picture(
     text = result.stdout
     order = [text.index(words) for words in ("image_1  light.png", "glow(image=image_1)", "Answer", "glows at 200",
                                              "Evidence", "glow: bright", "128.000  at or above", "[5, 6, 30, 35]",
-                                             "Annotated picture saved: visagent-answers")]
+                                             "Picture saved: visagent-answers")]
     assert order == sorted(order)
     assert all(len(line) <= 80 for line in text.splitlines())
     assert all(line == line.rstrip() for line in text.splitlines())
@@ -343,8 +364,9 @@ def test_chat_json_has_answers_only_on_stdout(pictures: Path, script: Callable[.
 def test_help_teaches_every_verb(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     top = run(["--help"]).stdout
-    groups = {"drift": "report", "fairness": "report"}  # their verbs measure; the tools of the name tell
-    for verb in ("ask", "demo", *(tool.name for tool in TOOLS)):
+    # Groups: their verbs measure, or need servers; the tools tell what is known.
+    groups = {"drift": "report", "fairness": "report", "private": "identify"}
+    for verb in ("ask", "demo", *(tool.name.removesuffix("_identify") for tool in TOOLS)):
         assert f"\n  {verb} " in top
         text = run([verb, "--help"]).stdout
         assert all(len(line) <= 80 for line in text.splitlines())

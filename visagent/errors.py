@@ -25,6 +25,12 @@ VisagentError
 │   ├── TamperedGallery     a record is not what was sealed
 │   ├── UnknownPerson       nobody of this name is enrolled
 │   └── PersonExists        the name is taken
+├── PrivateMatchError     recognition over encrypted templates cannot go on
+│   ├── PrivateKeyError     a key is missing, open to others, or does not belong to the others
+│   ├── BadMessage          a message is cut short, altered, sent twice, or holds what it must not
+│   ├── ServerUnreachable   a server does not answer in time, broke off, or is not who it should be
+│   ├── RandomnessSpent     the random numbers dealt for queries are used up
+│   └── DamagedRecord       something stored is not what was sealed
 ├── AnalysisError         a table of scores or embeddings cannot be analysed
 ├── AuditError            the audit trail was changed or cannot be written
 ├── EngineError           the vision-language model cannot be loaded or reached
@@ -145,6 +151,30 @@ class AnalysisError(VisagentError):
 
 class AuditError(VisagentError):
     """The audit trail was changed, or cannot be written."""
+
+
+class PrivateMatchError(VisagentError):
+    """Recognition over encrypted templates cannot go on."""
+
+
+class PrivateKeyError(PrivateMatchError):
+    """A key is missing, open to others, of a wrong size, or does not belong to the others."""
+
+
+class BadMessage(PrivateMatchError):
+    """A message is cut short, altered, sent twice, or holds what it must not."""
+
+
+class ServerUnreachable(PrivateMatchError):
+    """A server does not answer in time, broke off, or is not who it should be."""
+
+
+class RandomnessSpent(PrivateMatchError):
+    """The random numbers that the key authority dealt for queries are used up."""
+
+
+class DamagedRecord(PrivateMatchError):
+    """Something stored is not what was sealed."""
 
 
 class EngineError(VisagentError):

@@ -53,6 +53,7 @@ class Settings(BaseSettings):
         calibration: Threshold file of that encoder, from `visagent calibrate`; the shipped one if None.
         gallery: Where people are enrolled: a folder, or `postgresql://user@host/name`; the user's data folder if None.
         collection: Which set of people of the gallery.
+        private: Folder of a user of a private gallery (`visagent private`), for the tool `private_identify`.
         retention_days: People are forgotten after as many days; None leaves what the collection has.
         keep_scores: Keep the mated scores that identification sees (no pictures), for `visagent drift`.
         wanted_fmr: False-match rate at which two faces are called the same.
@@ -79,6 +80,7 @@ class Settings(BaseSettings):
     calibration: Path | None = None
     gallery: str | None = None
     collection: Annotated[str, Field(min_length=1, max_length=64)] = "default"
+    private: Path | None = None
     retention_days: Annotated[int | None, Field(ge=1, le=36_500)] = None
     keep_scores: bool = True
     wanted_fmr: Annotated[float, Field(gt=0, le=0.1)] = 1e-3

@@ -12,6 +12,7 @@ from visagent.cli.chat import CHAT_EXAMPLES, chat
 from visagent.cli.finetune import finetune
 from visagent.cli.gallery import audit, gallery
 from visagent.cli.options import plain_help, takes_settings
+from visagent.cli.private import private
 from visagent.cli.recognition import calibrate, drift, embed, fairness
 from visagent.cli.tools import tool_command, tool_examples
 from visagent.demo import demo
@@ -54,8 +55,8 @@ def _root(version: Annotated[bool, typer.Option("--version", callback=_print_ver
 
 app.command("ask", cls=AskCommand, epilog=plain_help(ASK_EXAMPLES))(takes_settings(ask))
 app.command("chat", epilog=plain_help(CHAT_EXAMPLES))(takes_settings(chat))
-# The tools of these names tell what is known already; their verbs are groups that measure.
-_GROUPS = ("drift", "fairness")
+# The tools of these names tell what is known already, or need servers; their verbs stand in groups.
+_GROUPS = ("drift", "fairness", "private_identify")
 for _tool in TOOLS:
     if _tool.name in _GROUPS:
         continue
@@ -63,6 +64,7 @@ for _tool in TOOLS:
         takes_settings(tool_command(_tool)))
 app.command("demo")(takes_settings(demo))
 app.add_typer(gallery, name="gallery")
+app.add_typer(private, name="private")
 app.command("embed")(embed)
 app.command("calibrate")(calibrate)
 app.add_typer(fairness, name="fairness")

@@ -54,6 +54,11 @@ class TemplateIndex:
         return tuple(self._people)
 
     @property
+    def means(self) -> Embeddings:
+        """Of each person's templates, scaled to length 1, float32 `[P, D]` in the order of `people`."""
+        return self._means
+
+    @property
     def samples(self) -> frozenset[int]:
         """Ids of the templates in it."""
         return frozenset(self._samples.tolist())

@@ -19,6 +19,7 @@ _HOME = {
     "verify": ("visagent.tools.verify.tool", "VERIFY"),
     "faces": ("visagent.tools.faces.tool", "FACES"),
     "identify": ("visagent.tools.identify.tool", "IDENTIFY"),
+    "private_identify": ("visagent.tools.private_match.tool", "PRIVATE_IDENTIFY"),
     "enrol": ("visagent.tools.enrol.tool", "ENROL"),
     "people": ("visagent.tools.people.tool", "PEOPLE"),
     "forget": ("visagent.tools.forget.tool", "FORGET"),
