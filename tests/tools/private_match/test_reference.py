@@ -12,6 +12,7 @@ from visagent.errors import BadMessage, PrivateKeyError
 from visagent.tools.private_match.multi_power import multi_power
 from visagent.tools.private_match.paillier import SecretKey, generate_key
 from visagent.tools.private_match.quantise import Quantiser
+from visagent.tools.private_match.reference import leader as leader_module
 from visagent.tools.private_match.reference.helper import Helper
 from visagent.tools.private_match.reference.leader import Candidate, Leader
 from visagent.tools.private_match.reference.masks import Sizes
@@ -89,8 +90,9 @@ def test_only_who_is_near_enough_is_delivered(threshold: int, named: bool, leade
     assert again[0] != mine and key.decrypt(again[1][0]) != opened, "what each server is told is random"
 
 
-def test_a_search_is_that_of_plain_numbers(leader: Leader, key: SecretKey) -> None:
+def test_a_search_is_that_of_plain_numbers(leader: Leader, key: SecretKey, monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(5)
+    monkeypatch.setattr(leader_module, "NUMBERS_AT_A_TIME", 16 * 16)
     records, query = rng.integers(-127, 128, (19, 16)), rng.integers(-127, 128, 16)
     public, done = key.public, list[int]()
     found = leader.search(public.encrypt_all(map(int, query)),

@@ -32,7 +32,7 @@ HANDSHAKE_S: Final = 5.0
 """Seconds in which both sides must have proved who they are."""
 STEP_S: Final = 60.0
 """Seconds that sending or receiving a frame may take."""
-WAITING_CALLERS: Final = 16
+WAITING_CALLERS: Final = 128
 _TAG_BYTES: Final = 16
 _NONCE_BYTES: Final = 12
 

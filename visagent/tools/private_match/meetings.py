@@ -27,6 +27,7 @@ class Meeting:
         holdings: What is searched; None until the user's message has come.
         query: What the user sent.
         half: The other server's nearest candidate, in the reference way: distance and identity.
+        met: Whether the other server has called, in the ways on shares.
         result: This server's part of the answer.
         failure: Why there will be none.
     """
@@ -34,6 +35,7 @@ class Meeting:
     holdings: Holdings | None = None
     query: bytes = b""
     half: list[mpz] | None = None
+    met: bool = False
     result: bytes | None = None
     failure: VisagentError | None = None
     _changed: threading.Condition = field(default_factory=threading.Condition, repr=False)

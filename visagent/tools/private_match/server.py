@@ -102,7 +102,8 @@ class Server:
     def serve(self) -> None:
         """Answer until `close` is called."""
         while not self._closing.is_set():
-            self._room.acquire()
+            if not self._room.acquire(timeout=0.5):
+                continue
             try:
                 connection, _ = self._listener.accept()
             except OSError:  # closed, a caller gave up before it was taken, or no file is free for a moment
@@ -199,6 +200,8 @@ class Server:
             self._lead(query, meeting, holdings, still)
         elif self._share.party == 1:
             self._begin(query, meeting, holdings)
+        else:  # a question that only this server was asked must not hold a place for long
+            meeting.wait(lambda there: there.met, MEET_S, still)
         meeting.wait(lambda there: there.result is not None, WHOLE_S, still)
         book = terms.model_dump_json().encode() if message.whole("generation", 0, 1 << 40) < terms.generation else b""
         pool = holdings.records.pool
@@ -222,6 +225,7 @@ class Server:
 
     def _join(self, line: Channel, message: Message, meeting: Meeting) -> None:
         """Server 2's."""
+        meeting.tell(lambda there: setattr(there, "met", True))
         meeting.wait(lambda there: there.holdings is not None, MEET_S)
         holdings = meeting.holdings
         assert holdings is not None

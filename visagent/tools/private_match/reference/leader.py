@@ -20,8 +20,8 @@ from visagent.tools.private_match.threshold_key import KeyShare
 Ask = Callable[[str, int, list[mpz]], list[mpz]]
 """The line to the helper: step, count, values; gives `Helper.answer`."""
 
-RECORDS_AT_A_TIME = 16
-"""Records whose masked differences are sent together: 700 KB at 2048 bits and 128 numbers."""
+NUMBERS_AT_A_TIME = 2048
+"""Numbers of records whose masked differences are sent together: 16 records of 128, 700 KB at 2048 bits."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,8 +59,9 @@ class Leader:
         order = list(range(len(records)))
         secrets.SystemRandom().shuffle(order)  # so that the helper cannot tell which records are far apart
         candidates: list[Candidate] = []
-        for start in range(0, len(order), RECORDS_AT_A_TIME):
-            some = order[start:start + RECORDS_AT_A_TIME]
+        step = max(1, NUMBERS_AT_A_TIME // self._sizes.dimension)
+        for start in range(0, len(order), step):
+            some = order[start:start + step]
             distances = self.squared_distances(query, [records[place] for place in some])
             candidates += map(Candidate, distances, (identities[place] for place in some))
             progress(len(candidates))
