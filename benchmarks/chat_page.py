@@ -42,6 +42,7 @@ def ask_in_page(page: Page) -> tuple[float, float, float]:
     """Milliseconds to the first word, to the end, and of the agent's turn in it."""
     page.click("#va-clear")
     page.wait_for_selector("#va-evidence .va-empty")
+    page.wait_for_timeout(500)  # the other pages are cleared, too
     first, end, turn = page.evaluate(WATCH)
     return first, end, turn
 

@@ -253,7 +253,7 @@ def test_the_router_gets_what_the_agent_gives_the_model(specialists: Models) -> 
     record = {"question": "Is it live?", "pictures": 2, "history": []}
     built = routing.conversation_of(record, engine, Views("face", store, specialists))
     assert [(m.type, m.content) for m in engine.inputs[0]] == [(m.type, m.content) for m in built]
-    assert engine.tools_seen[0] == tuple(tool.name for tool in TOOLS)
+    assert engine.tools_seen[0] == tuple(tool.name for tool in TOOLS if tool.needs_setting is None)
 
 
 def test_earlier_turns_are_calls_with_their_results(specialists: Models) -> None:

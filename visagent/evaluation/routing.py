@@ -216,7 +216,8 @@ def route_all(records: Sequence[Record], engine: Engine, *, batch: int = 16, see
         raise ValueError(f"a question may have at most {MOST_PICTURES} pictures")
     views = Views(engine.view, portraits(), Models() if models is None else models)
     conversations = [conversation_of(record, engine, views, seed) for record in records]
-    offered = [tool for tool in TOOLS if engine.known_tools is None or tool.name in engine.known_tools]
+    offered = [tool for tool in TOOLS if tool.needs_setting is None
+               and (engine.known_tools is None or tool.name in engine.known_tools)]
     answers = answer_many(engine, conversations, [tool_schema(tool) for tool in offered], batch=batch)
     return [[{"name": call["name"], "arguments": call["args"]} for call in answer.tool_calls] if answer.tool_calls
             else answer.text for answer in answers]
