@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from starlette.testclient import TestClient
 
 import visagent.tools
 from visagent.agent.approval import Refused
 from visagent.settings import Settings
 from visagent.tools.models import Models
 from visagent.ui.conversation import ChatConversation
+from visagent.ui.guard import Guard
 from visagent.ui.uploads import Uploads
 
 from .fakes import Chat, ChatEngine, FakeTools
@@ -57,10 +59,11 @@ def open_page(browser: Browser) -> Iterator[OpenPage]:
     contexts: list[BrowserContext] = []
     problems: list[str] = []
 
-    def opened(url: str, *, width: int = 1280, height: int = 900, dark: bool = False) -> Page:
+    def opened(url: str, *, width: int = 1280, height: int = 900, dark: bool = False, script: str = "") -> Page:
         context = browser.new_context(viewport={"width": width, "height": height},
                                       color_scheme="dark" if dark else "light")
         contexts.append(context)
+        context.add_init_script(script)
         page = context.new_page()
         page.set_default_timeout(30_000)
         page.on("pageerror", lambda error: problems.append(str(error)))
@@ -113,3 +116,19 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def uploads(folder: Path) -> Uploads:
     return Uploads(folder)
+
+
+@pytest.fixture
+def visitor(guard: Guard) -> Iterator[TestClient]:
+    """A browser that has opened the page behind the guard of a test."""
+    with TestClient(guard, base_url="http://127.0.0.1") as opened:
+        opened.get("/")
+        yield opened
+
+
+@pytest.fixture
+def other(guard: Guard) -> Iterator[TestClient]:
+    """Somebody else's browser."""
+    with TestClient(guard, base_url="http://127.0.0.1") as opened:
+        opened.get("/")
+        yield opened

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -51,22 +50,6 @@ def guard(uploads: Uploads, folder: Path) -> Guard:
     return Guard(_everything(folder), BADGES, uploads, Sessions(), (*LOOPBACK_HOSTS, "Chat.Example"))
 
 
-@pytest.fixture
-def browser(guard: Guard) -> Iterator[TestClient]:
-    """A browser that has opened the page."""
-    with TestClient(guard, base_url=HOME) as opened:
-        opened.get("/")
-        yield opened
-
-
-@pytest.fixture
-def other(guard: Guard) -> Iterator[TestClient]:
-    """Somebody else's browser."""
-    with TestClient(guard, base_url=HOME) as opened:
-        opened.get("/")
-        yield opened
-
-
 def _everything(folder: Path) -> Starlette:
     """An app that answers wherever it is asked, as Gradio does on more addresses than the page needs."""
     async def upload(request: Request) -> Response:
@@ -99,13 +82,13 @@ def _kept(folder: Path, data: bytes) -> Path:
     return path
 
 
-def _sent(browser: TestClient, *files: str) -> list[str]:
-    paths: list[str] = browser.post(UPLOAD, content=" ".join(files)).json()
+def _sent(visitor: TestClient, *files: str) -> list[str]:
+    paths: list[str] = visitor.post(UPLOAD, content=" ".join(files)).json()
     return paths
 
 
-def _badge(browser: TestClient) -> str:
-    return BADGES.read(f"{COOKIE}={browser.cookies[COOKIE]}") or ""
+def _badge(visitor: TestClient) -> str:
+    return BADGES.read(f"{COOKIE}={visitor.cookies[COOKIE]}") or ""
 
 
 class TestHosts:
@@ -118,8 +101,8 @@ class TestHosts:
         "evil.example", "127.0.0.1.evil.example", "evil.example:7860", "127.0.0.1:7860.evil.example", "", "::1",
         "localhost.", "127.0.0.1:", "127.0.0.1:x", "user@127.0.0.1", "127.0.0.2", "0.0.0.0"])
     @pytest.mark.parametrize("path", ["/", "/assets/index.js", "/gradio_api/queue/join"])
-    def test_another_name_that_leads_here_is_refused(self, browser: TestClient, host: str, path: str) -> None:
-        answer = browser.get(path, headers={"host": host})
+    def test_another_name_that_leads_here_is_refused(self, visitor: TestClient, host: str, path: str) -> None:
+        answer = visitor.get(path, headers={"host": host})
         assert answer.status_code == 421
         assert "set-cookie" not in answer.headers and "reached" not in answer.text
 
@@ -135,11 +118,11 @@ class TestCookie:
         cookie = TestClient(guard, base_url="https://127.0.0.1").get("/").headers["set-cookie"]
         assert "Secure" in [part.strip() for part in cookie.split(";")]
 
-    def test_it_is_given_once(self, browser: TestClient) -> None:
-        before = browser.cookies[COOKIE]
+    def test_it_is_given_once(self, visitor: TestClient) -> None:
+        before = visitor.cookies[COOKIE]
         for path in ("/", "/config", "/assets/index.js", "/gradio_api/app_id"):
-            assert "set-cookie" not in browser.get(path).headers
-        assert browser.cookies[COOKIE] == before
+            assert "set-cookie" not in visitor.get(path).headers
+        assert visitor.cookies[COOKIE] == before
 
     def test_every_browser_gets_another(self, guard: Guard) -> None:
         given = {TestClient(guard, base_url=HOME).get("/").cookies[COOKIE] for _ in range(20)}
@@ -186,23 +169,23 @@ class TestCookie:
 
 class TestAddresses:
     @pytest.mark.parametrize("path", PASSES)
-    def test_what_the_page_uses_passes(self, browser: TestClient, path: str) -> None:
-        assert browser.get(path).status_code == 200
+    def test_what_the_page_uses_passes(self, visitor: TestClient, path: str) -> None:
+        assert visitor.get(path).status_code == 200
 
     @pytest.mark.parametrize("path", ["/gradio_api/queue/join", "/gradio_api/cancel", "/gradio_api/reset"])
-    def test_what_the_page_sends_passes(self, browser: TestClient, path: str) -> None:
-        assert browser.post(path, json={"session_hash": "abc"}, headers={"origin": HOME}).json() == {"reached": path}
+    def test_what_the_page_sends_passes(self, visitor: TestClient, path: str) -> None:
+        assert visitor.post(path, json={"session_hash": "abc"}, headers={"origin": HOME}).json() == {"reached": path}
 
     @pytest.mark.parametrize("path", REFUSED)
     @pytest.mark.parametrize("method", ["GET", "POST"])
-    def test_what_else_gradio_offers_is_not_found(self, browser: TestClient, path: str, method: str) -> None:
-        answer = browser.request(method, HOME + path)
+    def test_what_else_gradio_offers_is_not_found(self, visitor: TestClient, path: str, method: str) -> None:
+        answer = visitor.request(method, HOME + path)
         assert (answer.status_code, answer.text) == (404, "Not found.")
 
-    def test_the_unescaped_path_counts(self, guard: Guard, browser: TestClient) -> None:
+    def test_the_unescaped_path_counts(self, guard: Guard, visitor: TestClient) -> None:
         """Percent signs hide nothing: an address that is read as another one is judged as that one."""
-        assert browser.get("/gradio_api/%69nfo").status_code == 404
-        assert browser.get("/%63onfig").json() == {"reached": "/config"}
+        assert visitor.get("/gradio_api/%69nfo").status_code == 404
+        assert visitor.get("/%63onfig").json() == {"reached": "/config"}
 
     def test_a_line_end_hides_nothing(self, guard: Guard) -> None:
         assert TestClient(guard, base_url=HOME).get("/config%0a").status_code == 404
@@ -240,82 +223,82 @@ class TestOtherSites:
         "http://evil.example", "http://127.0.0.1:9999", "http://127.0.0.1.evil.example", "null", "", "http://localhost",
         "127.0.0.1", "http://user@127.0.0.1", "file://"])
     @pytest.mark.parametrize("path", ["/gradio_api/queue/join", UPLOAD, "/login", "/"])
-    def test_a_post_from_another_origin_is_refused(self, browser: TestClient, origin: str, path: str) -> None:
-        answer = browser.post(path, content="face", headers={"origin": origin})
+    def test_a_post_from_another_origin_is_refused(self, visitor: TestClient, origin: str, path: str) -> None:
+        answer = visitor.post(path, content="face", headers={"origin": origin})
         assert (answer.status_code, answer.text) == (403, "Requests of other sites are refused.")
 
     @pytest.mark.parametrize("method", ["PUT", "DELETE", "OPTIONS"])
-    def test_so_is_every_other_method_that_may_change_something(self, browser: TestClient, method: str) -> None:
-        answer = browser.request(method, "/gradio_api/queue/join", headers={"origin": "http://evil.example"})
+    def test_so_is_every_other_method_that_may_change_something(self, visitor: TestClient, method: str) -> None:
+        answer = visitor.request(method, "/gradio_api/queue/join", headers={"origin": "http://evil.example"})
         assert answer.status_code == 403
 
     def test_the_pages_own_origin_passes_with_its_port(self, guard: Guard) -> None:
-        with TestClient(guard, base_url="http://localhost:7860") as browser:
-            browser.get("/")
+        with TestClient(guard, base_url="http://localhost:7860") as visitor:
+            visitor.get("/")
             for origin, expected in (("http://localhost:7860", 200), ("http://localhost:7861", 403)):
-                answer = browser.post("/gradio_api/queue/join", json={"session_hash": "a"}, headers={"origin": origin})
+                answer = visitor.post("/gradio_api/queue/join", json={"session_hash": "a"}, headers={"origin": origin})
                 assert answer.status_code == expected
 
     @pytest.mark.parametrize("site", ["cross-site", "same-site", "anything"])
     @pytest.mark.parametrize(("method", "path"), [
         ("POST", "/gradio_api/queue/join"), ("POST", UPLOAD), ("GET", "/gradio_api/queue/data?session_hash=a"),
         ("GET", "/config"), ("GET", "/assets/index.js"), ("GET", "/logout"), ("POST", "/login")])
-    def test_what_a_browser_marks_as_another_sites_is_refused(self, browser: TestClient, site: str, method: str,
+    def test_what_a_browser_marks_as_another_sites_is_refused(self, visitor: TestClient, site: str, method: str,
                                                               path: str) -> None:
-        answer = browser.request(method, path, headers={"sec-fetch-site": site})
+        answer = visitor.request(method, path, headers={"sec-fetch-site": site})
         assert answer.status_code == 403
 
-    def test_a_link_to_the_page_works_from_everywhere(self, browser: TestClient) -> None:
-        assert browser.get("/", headers={"sec-fetch-site": "cross-site"}).status_code == 200
+    def test_a_link_to_the_page_works_from_everywhere(self, visitor: TestClient) -> None:
+        assert visitor.get("/", headers={"sec-fetch-site": "cross-site"}).status_code == 200
 
     @pytest.mark.parametrize("site", ["same-origin", "none"])
-    def test_what_the_page_itself_asks_for_passes(self, browser: TestClient, site: str) -> None:
-        answer = browser.post("/gradio_api/queue/join", json={"session_hash": "a"},
+    def test_what_the_page_itself_asks_for_passes(self, visitor: TestClient, site: str) -> None:
+        answer = visitor.post("/gradio_api/queue/join", json={"session_hash": "a"},
                               headers={"origin": HOME, "sec-fetch-site": site})
         assert answer.status_code == 200
 
-    def test_a_refused_upload_belongs_to_nobody(self, browser: TestClient, folder: Path) -> None:
-        browser.post(UPLOAD, content="face", headers={"origin": "http://evil.example"})
+    def test_a_refused_upload_belongs_to_nobody(self, visitor: TestClient, folder: Path) -> None:
+        visitor.post(UPLOAD, content="face", headers={"origin": "http://evil.example"})
         assert list(folder.iterdir()) == []
 
 
 class TestFiles:
-    def test_an_upload_is_readable_by_who_sent_it_only(self, browser: TestClient, other: TestClient,
+    def test_an_upload_is_readable_by_who_sent_it_only(self, visitor: TestClient, other: TestClient,
                                                        guard: Guard) -> None:
-        paths = _sent(browser, "one", "two")
+        paths = _sent(visitor, "one", "two")
         for prefix in ("/gradio_api/file=", "/file="):
-            assert [browser.get(prefix + path).content for path in paths] == [b"one", b"two"]
+            assert [visitor.get(prefix + path).content for path in paths] == [b"one", b"two"]
             for stranger in (other, TestClient(guard, base_url=HOME)):
                 answers = [stranger.get(prefix + path) for path in paths]
                 assert [(answer.status_code, answer.text) for answer in answers] == [(404, "Not found.")] * 2
 
-    def test_the_same_file_of_two_visitors_is_readable_by_both(self, browser: TestClient, other: TestClient) -> None:
-        (path,) = _sent(browser, "one")
+    def test_the_same_file_of_two_visitors_is_readable_by_both(self, visitor: TestClient, other: TestClient) -> None:
+        (path,) = _sent(visitor, "one")
         _sent(other, "one")
-        assert [client.get(f"/gradio_api/file={path}").status_code for client in (browser, other)] == [200, 200]
+        assert [client.get(f"/gradio_api/file={path}").status_code for client in (visitor, other)] == [200, 200]
 
-    def test_it_is_gone_once_it_was_used(self, browser: TestClient, uploads: Uploads) -> None:
-        (path,) = _sent(browser, "one")
-        uploads.take(_badge(browser), path)
-        assert browser.get(f"/gradio_api/file={path}").status_code == 404
+    def test_it_is_gone_once_it_was_used(self, visitor: TestClient, uploads: Uploads) -> None:
+        (path,) = _sent(visitor, "one")
+        uploads.take(_badge(visitor), path)
+        assert visitor.get(f"/gradio_api/file={path}").status_code == 404
 
-    def test_other_files_of_the_machine_are_not_found(self, browser: TestClient, tmp_path: Path,
+    def test_other_files_of_the_machine_are_not_found(self, visitor: TestClient, tmp_path: Path,
                                                       folder: Path) -> None:
-        (path,) = _sent(browser, "one")
+        (path,) = _sent(visitor, "one")
         secret = tmp_path / "private" / "secret.txt"
         secret.parent.mkdir()
         secret.write_text("secret")
         for name in (str(secret), "/etc/passwd", f"{Path(path).parent}/../../private/secret.txt", str(folder),
                      "http://evil.example/x", "", "%00", f"{path}%00", f"{path}%0a"):
             for prefix in ("/gradio_api/file=", "/file="):
-                answer = browser.get(prefix + name)
+                answer = visitor.get(prefix + name)
                 assert (answer.status_code, answer.text) == (404, "Not found."), name
 
     @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS"])
-    def test_files_are_only_read(self, browser: TestClient, method: str) -> None:
-        (path,) = _sent(browser, "one")
-        assert browser.request(method, f"/gradio_api/file={path}").status_code == 404
-        assert browser.head(f"/gradio_api/file={path}").status_code == 200
+    def test_files_are_only_read(self, visitor: TestClient, method: str) -> None:
+        (path,) = _sent(visitor, "one")
+        assert visitor.request(method, f"/gradio_api/file={path}").status_code == 404
+        assert visitor.head(f"/gradio_api/file={path}").status_code == 200
 
     @pytest.mark.parametrize("body", [
         b"", b"no json", b'{"detail": "refused"}', b"[1, null, {}]", b'"text"', b"\xff\xfe", b"null", b"17"])
@@ -323,9 +306,9 @@ class TestFiles:
         async def app(scope: Scope, receive: Receive, send: Send) -> None:
             await PlainTextResponse(body)(scope, receive, send)
 
-        browser = TestClient(Guard(app, BADGES, uploads, Sessions(), LOOPBACK_HOSTS), base_url=HOME)
-        browser.get("/")
-        assert browser.post(UPLOAD).content == body
+        visitor = TestClient(Guard(app, BADGES, uploads, Sessions(), LOOPBACK_HOSTS), base_url=HOME)
+        visitor.get("/")
+        assert visitor.post(UPLOAD).content == body
 
     def test_an_answer_that_comes_in_pieces_is_put_together(self, uploads: Uploads, folder: Path) -> None:
         path = _kept(folder, b"one")
@@ -337,10 +320,10 @@ class TestFiles:
                 await send({"type": "http.response.body", "body": body[place:place + 5], "more_body": True})
             await send({"type": "http.response.body"})
 
-        browser = TestClient(Guard(app, BADGES, uploads, Sessions(), LOOPBACK_HOSTS), base_url=HOME)
-        browser.get("/")
-        browser.post(UPLOAD)
-        assert uploads.owns(_badge(browser), str(path))
+        visitor = TestClient(Guard(app, BADGES, uploads, Sessions(), LOOPBACK_HOSTS), base_url=HOME)
+        visitor.get("/")
+        visitor.post(UPLOAD)
+        assert uploads.owns(_badge(visitor), str(path))
 
     def test_only_the_upload_address_makes_an_owner(self, uploads: Uploads, folder: Path) -> None:
         """Another answer may well name a path: that of a file that somebody else sent."""
@@ -349,45 +332,45 @@ class TestFiles:
         async def app(scope: Scope, receive: Receive, send: Send) -> None:
             await JSONResponse([str(path)])(scope, receive, send)
 
-        browser = TestClient(Guard(app, BADGES, uploads, Sessions(), LOOPBACK_HOSTS), base_url=HOME)
-        browser.get("/")
-        browser.post("/gradio_api/queue/join", json={"session_hash": "a"})
-        browser.get("/gradio_api/upload_progress")
-        assert not uploads.owns(_badge(browser), str(path))
+        visitor = TestClient(Guard(app, BADGES, uploads, Sessions(), LOOPBACK_HOSTS), base_url=HOME)
+        visitor.get("/")
+        visitor.post("/gradio_api/queue/join", json={"session_hash": "a"})
+        visitor.get("/gradio_api/upload_progress")
+        assert not uploads.owns(_badge(visitor), str(path))
 
 
 @pytest.mark.parametrize("address", ["/gradio_api/queue/data?session_hash={}", "/gradio_api/heartbeat/{}",
                                      "/gradio_api/queue/data?a=b&session_hash={}"])
 class TestSessions:
-    def test_a_session_is_of_who_used_it_first(self, browser: TestClient, other: TestClient, address: str) -> None:
+    def test_a_session_is_of_who_used_it_first(self, visitor: TestClient, other: TestClient, address: str) -> None:
         path = address.format("mine1")
-        assert [browser.get(path).status_code for _ in range(2)] == [200, 200]
+        assert [visitor.get(path).status_code for _ in range(2)] == [200, 200]
         answer = other.get(path)
         assert (answer.status_code, answer.text) == (404, "Not found.")
-        assert browser.get(path).status_code == 200
+        assert visitor.get(path).status_code == 200
 
-    def test_a_session_of_one_address_is_one_of_the_other_too(self, browser: TestClient, other: TestClient,
+    def test_a_session_of_one_address_is_one_of_the_other_too(self, visitor: TestClient, other: TestClient,
                                                               address: str) -> None:
-        browser.get(address.format("mine2"))
+        visitor.get(address.format("mine2"))
         for path in ("/gradio_api/queue/data?session_hash=mine2", "/gradio_api/heartbeat/mine2"):
             assert other.get(path).status_code == 404
 
-    def test_each_visitor_may_have_several(self, browser: TestClient, other: TestClient, address: str) -> None:
-        for client, session in ((browser, "a"), (other, "b"), (browser, "c"), (other, "d")):
+    def test_each_visitor_may_have_several(self, visitor: TestClient, other: TestClient, address: str) -> None:
+        for client, session in ((visitor, "a"), (other, "b"), (visitor, "c"), (other, "d")):
             assert client.get(address.format(session)).status_code == 200
 
 
-def test_only_so_many_sessions_are_remembered(guard: Guard, browser: TestClient) -> None:
+def test_only_so_many_sessions_are_remembered(guard: Guard, visitor: TestClient) -> None:
     for number in range(MOST_SESSIONS + 10):
         guard._sessions.owner_of(f"session{number}", "somebody")
     assert len(guard._sessions._owners) == MOST_SESSIONS
-    assert browser.get(f"/gradio_api/heartbeat/session{MOST_SESSIONS + 9}").status_code == 404
+    assert visitor.get(f"/gradio_api/heartbeat/session{MOST_SESSIONS + 9}").status_code == 404
 
 
 class TestHeaders:
     @pytest.mark.parametrize("path", ["/", "/assets/index.js", "/config", "/gradio_api/app_id", "/login"])
-    def test_every_answer_of_the_page_carries_them(self, browser: TestClient, path: str) -> None:
-        headers = browser.get(path).headers
+    def test_every_answer_of_the_page_carries_them(self, visitor: TestClient, path: str) -> None:
+        headers = visitor.get(path).headers
         policy = _policy(headers)
         assert policy["frame-ancestors"] == ["'none'"] and policy["object-src"] == ["'none'"]
         assert policy["base-uri"] == policy["form-action"] == ["'self'"]
@@ -397,20 +380,20 @@ class TestHeaders:
         assert headers["cross-origin-resource-policy"] == "same-origin"
         assert "camera=(self)" in headers["permissions-policy"] and "microphone=()" in headers["permissions-policy"]
 
-    def test_nothing_may_come_from_or_go_to_another_host(self, browser: TestClient) -> None:
-        sources = {source for part in _policy(browser.get("/").headers).values() for source in part}
+    def test_nothing_may_come_from_or_go_to_another_host(self, visitor: TestClient) -> None:
+        sources = {source for part in _policy(visitor.get("/").headers).values() for source in part}
         assert sources <= {"'self'", "'unsafe-inline'", "'unsafe-eval'", "'none'", "data:", "blob:"}
-        assert "default-src" in _policy(browser.get("/").headers)
+        assert "default-src" in _policy(visitor.get("/").headers)
 
-    def test_an_upload_carries_them_too(self, browser: TestClient) -> None:
-        (path,) = _sent(browser, "one")
-        headers = browser.get(f"/gradio_api/file={path}").headers
+    def test_an_upload_carries_them_too(self, visitor: TestClient) -> None:
+        (path,) = _sent(visitor, "one")
+        headers = visitor.get(f"/gradio_api/file={path}").headers
         assert headers["x-content-type-options"] == "nosniff" and headers["cache-control"] == "no-store"
 
-    def test_no_browser_keeps_what_is_not_meant_to_be_kept(self, browser: TestClient) -> None:
-        assert browser.get("/").headers["cache-control"] == "no-store", "also if the app would let it be kept"
-        assert browser.get("/config").headers["cache-control"] == "no-store"
-        assert browser.get("/assets/index.js").headers["cache-control"] == "max-age=600"
+    def test_no_browser_keeps_what_is_not_meant_to_be_kept(self, visitor: TestClient) -> None:
+        assert visitor.get("/").headers["cache-control"] == "no-store", "also if the app would let it be kept"
+        assert visitor.get("/config").headers["cache-control"] == "no-store"
+        assert visitor.get("/assets/index.js").headers["cache-control"] == "max-age=600"
 
 
 def _policy(headers: Any) -> dict[str, list[str]]:
@@ -418,16 +401,16 @@ def _policy(headers: Any) -> dict[str, list[str]]:
     return {name: sources for name, *sources in (part.split() for part in text.split(";"))}
 
 
-def test_a_session_named_twice_is_not_found(browser: TestClient, other: TestClient) -> None:
+def test_a_session_named_twice_is_not_found(visitor: TestClient, other: TestClient) -> None:
     """The guard and Gradio could take different ones for it."""
     other.get("/gradio_api/queue/data?session_hash=theirs")
     for address in ("session_hash=mine&session_hash=theirs", "session_hash=theirs&session_hash=mine"):
-        assert browser.get(f"/gradio_api/queue/data?{address}").status_code == 404
+        assert visitor.get(f"/gradio_api/queue/data?{address}").status_code == 404
 
 
-def test_refusals_carry_the_same_protection(browser: TestClient) -> None:
-    for answer in (browser.get("/", headers={"host": "evil.example"}), browser.get("/gradio_api/info"),
-                   browser.post("/gradio_api/queue/join", headers={"origin": "http://["})):
+def test_refusals_carry_the_same_protection(visitor: TestClient) -> None:
+    for answer in (visitor.get("/", headers={"host": "evil.example"}), visitor.get("/gradio_api/info"),
+                   visitor.post("/gradio_api/queue/join", headers={"origin": "http://["})):
         assert answer.status_code in (421, 404, 403)
         assert "frame-ancestors 'none'" in answer.headers["content-security-policy"]
         assert answer.headers["cache-control"] == "no-store" and "set-cookie" not in answer.headers

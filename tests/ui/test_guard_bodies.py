@@ -40,39 +40,23 @@ def guard(uploads: Uploads) -> Guard:
     return Guard(app, BADGES, uploads, Sessions(), LOOPBACK_HOSTS)
 
 
-@pytest.fixture
-def browser(guard: Guard) -> Iterator[TestClient]:
-    """A browser that has opened the page."""
-    with TestClient(guard, base_url=HOME) as opened:
-        opened.get("/")
-        yield opened
-
-
-@pytest.fixture
-def other(guard: Guard) -> Iterator[TestClient]:
-    """Somebody else's browser."""
-    with TestClient(guard, base_url=HOME) as opened:
-        opened.get("/")
-        yield opened
-
-
 @both
-def test_a_session_is_of_who_used_it_first(browser: TestClient, other: TestClient, address: str) -> None:
+def test_a_session_is_of_who_used_it_first(visitor: TestClient, other: TestClient, address: str) -> None:
     told = {"data": ["a question"], "fn_index": 3, "session_hash": "mine1"}
     for _ in range(2):
-        assert json.loads(browser.post(address, json=told).json()["got"]) == told
+        assert json.loads(visitor.post(address, json=told).json()["got"]) == told
     answer = other.post(address, json=told)
     assert (answer.status_code, answer.text) == (404, "Not found.")
     assert other.post(address, json={**told, "session_hash": "theirs1"}).status_code == 200
 
 
 @both
-def test_it_is_the_same_session_as_the_one_that_is_listened_to(browser: TestClient, other: TestClient, address: str
+def test_it_is_the_same_session_as_the_one_that_is_listened_to(visitor: TestClient, other: TestClient, address: str
                                                                ) -> None:
-    assert browser.get("/gradio_api/heartbeat/mine2").status_code == 200
+    assert visitor.get("/gradio_api/heartbeat/mine2").status_code == 200
     assert other.post(address, json={"session_hash": "mine2"}).status_code == 404
     assert other.post(address, json={"session_hash": "theirs2"}).status_code == 200
-    assert browser.get("/gradio_api/queue/data?session_hash=theirs2").status_code == 404
+    assert visitor.get("/gradio_api/queue/data?session_hash=theirs2").status_code == 404
 
 
 @both
@@ -80,34 +64,34 @@ def test_it_is_the_same_session_as_the_one_that_is_listened_to(browser: TestClie
     b"", b"{}", b"[]", b"null", b"mine", b'"mine"', b'{"session_hash": null}', b'{"session_hash": 7}',
     b'{"session_hash": ["mine"]}', b'{"session_hash": ""}', b'{"session_hash": "mine\\n"}', b'{"data": [',
     b'{"session_hash": "../mine"}', b'{"data": {"session_hash": "mine"}}', b"\xff\xfe\x00", b"[" * 100_000])
-def test_a_body_that_names_none_is_refused(browser: TestClient, address: str, body: bytes) -> None:
-    answer = browser.post(address, content=body, headers={"content-type": "application/json"})
+def test_a_body_that_names_none_is_refused(visitor: TestClient, address: str, body: bytes) -> None:
+    answer = visitor.post(address, content=body, headers={"content-type": "application/json"})
     assert (answer.status_code, answer.text) == (400, "The request names no session of the page.")
 
 
-def test_a_session_named_twice_is_refused(browser: TestClient, other: TestClient) -> None:
+def test_a_session_named_twice_is_refused(visitor: TestClient, other: TestClient) -> None:
     """The guard and Gradio could take different ones for it."""
     other.post(JOIN, json={"session_hash": "theirs"})
     for one, two in (("mine", "theirs"), ("theirs", "mine")):
         body = f'{{"session_hash": "{one}", "session_hash": "{two}"}}'
-        assert browser.post(JOIN, content=body).status_code == 400
+        assert visitor.post(JOIN, content=body).status_code == 400
 
 
-def test_another_encoding_is_read_as_gradio_reads_it(browser: TestClient, other: TestClient) -> None:
+def test_another_encoding_is_read_as_gradio_reads_it(visitor: TestClient, other: TestClient) -> None:
     other.post(JOIN, json={"session_hash": "theirs"})
     for encoding in ("utf-16", "utf-32", "utf-8-sig"):
         body = json.dumps({"session_hash": "theirs"}).encode(encoding)
-        assert browser.post(JOIN, content=body).status_code in (400, 404)
+        assert visitor.post(JOIN, content=body).status_code in (400, 404)
 
 
-def test_a_body_reaches_the_app_whole_however_it_comes(guard: Guard, browser: TestClient) -> None:
+def test_a_body_reaches_the_app_whole_however_it_comes(guard: Guard, visitor: TestClient) -> None:
     told = json.dumps({"session_hash": "mine", "data": ["\u00e9" * 5000]}).encode()
     parts = [told[place:place + 777] for place in range(0, len(told), 777)]
-    assert browser.post(JOIN, content=iter(parts)).json() == {"got": told.decode(), "gone": False}
+    assert visitor.post(JOIN, content=iter(parts)).json() == {"got": told.decode(), "gone": False}
 
 
 @both
-def test_a_long_body_is_refused_before_all_of_it_has_come(guard: Guard, browser: TestClient, address: str) -> None:
+def test_a_long_body_is_refused_before_all_of_it_has_come(guard: Guard, visitor: TestClient, address: str) -> None:
     taken = 0
 
     def endless() -> Iterator[bytes]:
@@ -126,7 +110,7 @@ def test_a_long_body_is_refused_before_all_of_it_has_come(guard: Guard, browser:
     async def send(message: Message) -> None:
         sent.append(message)
 
-    cookie = "; ".join(f"{name}={value}" for name, value in browser.cookies.items())
+    cookie = "; ".join(f"{name}={value}" for name, value in visitor.cookies.items())
     scope: Scope = {"type": "http", "method": "POST", "path": address, "query_string": b"", "scheme": "http",
                     "headers": [(b"host", b"127.0.0.1"), (b"cookie", cookie.encode())]}
     anyio.run(guard, scope, receive, send)
@@ -135,15 +119,15 @@ def test_a_long_body_is_refused_before_all_of_it_has_come(guard: Guard, browser:
     assert b"frame-ancestors 'none'" in headers[b"content-security-policy"]
 
 
-def test_a_body_of_just_the_most_passes(browser: TestClient) -> None:
+def test_a_body_of_just_the_most_passes(visitor: TestClient) -> None:
     frame = len(json.dumps({"session_hash": "mine", "data": ""}))
-    assert browser.post(JOIN, content=json.dumps({"session_hash": "mine", "data": "x" * (MOST_BODY_BYTES - frame)})
+    assert visitor.post(JOIN, content=json.dumps({"session_hash": "mine", "data": "x" * (MOST_BODY_BYTES - frame)})
                         ).status_code == 200
-    assert browser.post(JOIN, content=json.dumps({"session_hash": "mine", "data": "x" * (MOST_BODY_BYTES - frame + 1)})
+    assert visitor.post(JOIN, content=json.dumps({"session_hash": "mine", "data": "x" * (MOST_BODY_BYTES - frame + 1)})
                         ).status_code == 413
 
 
-def _asked(app: ASGIApp, uploads: Uploads, browser: TestClient, messages: list[Message]) -> None:
+def _asked(app: ASGIApp, uploads: Uploads, visitor: TestClient, messages: list[Message]) -> None:
     """A request whose sender does what `messages` say."""
     async def receive() -> Message:
         return messages.pop(0)
@@ -151,28 +135,28 @@ def _asked(app: ASGIApp, uploads: Uploads, browser: TestClient, messages: list[M
     async def send(message: Message) -> None:
         raise AssertionError("nobody is there to be answered")
 
-    cookie = "; ".join(f"{name}={value}" for name, value in browser.cookies.items())
+    cookie = "; ".join(f"{name}={value}" for name, value in visitor.cookies.items())
     scope: Scope = {"type": "http", "method": "POST", "path": JOIN, "query_string": b"", "scheme": "http",
                     "headers": [(b"host", b"127.0.0.1"), (b"cookie", cookie.encode())]}
     anyio.run(Guard(app, BADGES, uploads, Sessions(), LOOPBACK_HOSTS), scope, receive, send)
 
 
-def test_who_leaves_in_the_middle_reaches_nothing(uploads: Uploads, browser: TestClient) -> None:
+def test_who_leaves_in_the_middle_reaches_nothing(uploads: Uploads, visitor: TestClient) -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         raise AssertionError("the app was reached")
 
-    _asked(app, uploads, browser, [{"type": "http.request", "body": b'{"session', "more_body": True},
+    _asked(app, uploads, visitor, [{"type": "http.request", "body": b'{"session', "more_body": True},
                                    {"type": "http.disconnect"}])
 
 
-def test_who_leaves_later_is_noticed(uploads: Uploads, browser: TestClient) -> None:
+def test_who_leaves_later_is_noticed(uploads: Uploads, visitor: TestClient) -> None:
     heard: list[Message] = []
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         heard.extend([await receive(), await receive()])
 
     body = b'{"session_hash": "mine"}'
-    _asked(app, uploads, browser, [{"type": "http.request", "body": body[:9], "more_body": True},
+    _asked(app, uploads, visitor, [{"type": "http.request", "body": body[:9], "more_body": True},
                                    {"type": "http.request", "body": body[9:]}, {"type": "http.disconnect"}])
     assert heard == [{"type": "http.request", "body": body, "more_body": False}, {"type": "http.disconnect"}]
 

@@ -7,6 +7,7 @@ Gradio are bound to, and refuses requests that another site sends through a visi
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from collections.abc import Iterable
@@ -35,6 +36,10 @@ _UPLOAD = "/gradio_api/upload"
 _SESSION = re.compile(r"/gradio_api/heartbeat/(\w+)")
 _NAMES_SESSION: Final = ("/gradio_api/queue/join", "/gradio_api/cancel")
 """Where the body says for which session something shall be done: its answer goes to whoever listens to that one."""
+_STREAM: Final = "/gradio_api/queue/data"
+_LAST_WORD: Final = b'"close_stream"'
+"""What Gradio sends to a page at the end of a stream of results, when it knows of nothing more to tell."""
+HOLD_SECONDS: Final = 0.25
 _HEADERS: Final = {
     # Gradio's page needs inline scripts and styles; nothing may come from, or go to, another host.
     "content-security-policy": "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; object-src 'none'; "
@@ -87,7 +92,9 @@ class Guard:
             if refusal is not None:
                 await refusal(scope, receive, _Answer(send, None).send)
                 return
-            receive = _again(body, receive)
+            receive, send = _again(body, receive), self._after_the_last_word(_session_in(body) or "", send)
+        for session in _sessions(scope):  # one at most
+            send = self._noting_the_last_word(session, send)
         badge = None if visitor is not None else self._badges.give(secure=scope["scheme"] == "https")
         answer = _Answer(send, badge)
         if scope["path"] == _UPLOAD and visitor is not None:
@@ -127,6 +134,28 @@ class Guard:
         if session is None:
             return PlainTextResponse("The request names no session of the page.", 400)
         return None if self._sessions.owner_of(session, visitor) == visitor else _not_found()
+
+    def _noting_the_last_word(self, session: str, send: Send) -> Send:
+        """Sends the stream of a session, and remembers when it ends."""
+        async def noting(message: Message) -> None:
+            if _LAST_WORD in message.get("body", b""):
+                self._sessions.stream_ends(session)
+            await send(message)
+
+        return noting
+
+    def _after_the_last_word(self, session: str, send: Send) -> Send:
+        """Sends the answer to a question a little later if the session's stream has just ended.
+
+        A page that reads this answer before the last word of the stream waits in that stream for the result, and for
+        ever: it takes its stream for an open one. (The result itself is worked on meanwhile.)
+        """
+        async def later(message: Message) -> None:
+            if message["type"] == "http.response.start" and self._sessions.stream_has_just_ended(session):
+                await asyncio.sleep(HOLD_SECONDS)
+            await send(message)
+
+        return later
 
 
 class _Answer:
@@ -170,7 +199,7 @@ def _sessions(scope: Scope) -> list[str]:
     """Gradio's sessions that the request listens to or keeps alive: one, if it is a request of the page."""
     if match := _SESSION.fullmatch(scope["path"]):
         return [match[1]]
-    if scope["path"] == "/gradio_api/queue/data":
+    if scope["path"] == _STREAM:
         return parse_qs(scope["query_string"].decode("latin-1")).get("session_hash", [])
     return []
 

@@ -7,6 +7,7 @@ This page has no such links, and Gradio would forget only after ten thousand fur
 from __future__ import annotations
 
 import threading
+import time
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
 MOST_SESSIONS: Final = 4096
 """Sessions whose visitors are remembered."""
+JUST_SECONDS: Final = 1.0
 
 
 class Sessions:
@@ -21,6 +23,7 @@ class Sessions:
 
     def __init__(self) -> None:
         self._owners: dict[str, str] = {}
+        self._ended: dict[str, float] = {}
         self._kept: StateHolder | None = None
         self._lock = threading.Lock()
 
@@ -35,6 +38,18 @@ class Sessions:
             if len(self._owners) > MOST_SESSIONS:
                 del self._owners[next(iter(self._owners))]
             return owner
+
+    def stream_ends(self, session: str) -> None:
+        """The page is told that its stream of results ends."""
+        with self._lock:
+            self._ended[session] = time.monotonic()
+            if len(self._ended) > MOST_SESSIONS:
+                del self._ended[next(iter(self._ended))]
+
+    def stream_has_just_ended(self, session: str) -> bool:
+        """Whether it was told so within a second, and may not have heard it."""
+        with self._lock:
+            return time.monotonic() - self._ended.get(session, -JUST_SECONDS) < JUST_SECONDS
 
     def drop(self, session: str) -> None:
         """Forget what the page of a session shows. A page that is still open goes on."""
