@@ -94,6 +94,17 @@ def test_two_people_of_the_only_picture_are_compared(two: ToolContext, three: To
     assert settled("Same person?", context_of(2, 1), "verify", **call) == ("verify", call)
 
 
+@pytest.mark.parametrize(("said", "tool"), [
+    ("Who is this? Keep it private.", "private_identify"), ("Who is she, without showing her to anybody?",
+                                                            "private_identify"),
+    ("Identify him without ever revealing the picture", "private_identify"), ("Who is this?", "identify"),
+    ("Who is the man without a hat that the picture shows?", "identify"),
+    ("Without glasses I cannot see who this is: who is it?", "identify"),
+])
+def test_who_asks_in_private_is_answered_in_private(said: str, tool: str) -> None:
+    assert settled(said, context_of(1), "identify", image="image_1") == (tool, {"image": "image_1"})
+
+
 @pytest.mark.parametrize("said", ["Remember him as Tom, he agreed.", "Please add Tom to the gallery", "Enroll Tom!"])
 def test_who_asks_to_keep_is_not_asked_to_forget(said: str) -> None:
     context = context_of(1, 1)

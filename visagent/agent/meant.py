@@ -43,8 +43,9 @@ _DROP: Final = re.compile(r"\b(?:forget\w*|forgot\w*|delet\w*|remov\w*|eras\w*|d
                           r"not\b.{0,20}\b(?:keep|remember|store|save)|don'?t\b.{0,20}\b(?:keep|remember|store|save)|"
                           r"stop\b.{0,20}\b(?:keeping|remembering|storing))", re.IGNORECASE)
 
-_IN_PRIVATE: Final = re.compile(r"\bprivate(?:ly)?\b|\bencrypt\w*|\bconfidential\w*|\bin secret\b|\bwithout\b.{0,30}"
-                                r"\b(?:show|see|reveal|send|tell|expos|disclos|learn)\w*", re.IGNORECASE)
+_IN_PRIVATE: Final = re.compile(r"\bprivate(?:ly)?\b|\bencrypt\w*|\bconfidential\w*|\bin secret\b|\bwithout "
+                                r"(?:\w+ ){0,3}(?:showing|seeing|revealing|sending|telling|exposing|disclosing|"
+                                r"learning|uploading|sharing)\b", re.IGNORECASE)
 
 
 def as_meant(name: str, arguments: Mapping[str, Any], tools: Mapping[str, Tool[Any]], messages: Sequence[BaseMessage],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import secrets
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from visagent.errors import PrivateMatchError
+from visagent.tools.contract import Progress, untold
 from visagent.tools.private_match.messages import write_ciphertexts
 from visagent.tools.private_match.names import IDENTITY_BYTES, new_identity, seal_name
 from visagent.tools.private_match.packed import encrypt_blocks
@@ -40,9 +41,6 @@ from visagent.vision.encoder import EmbeddingContract, Embeddings
 
 LOCK_FILE: Final = "publishing"
 
-Progress = Callable[[str, int, int], None]
-"""Told what is being made, how much is done, and of how much."""
-
 
 @dataclass(frozen=True, eq=False)
 class People:
@@ -62,7 +60,7 @@ class People:
 
 
 def publish(folder: Path, people: People, threshold: Threshold, threshold_source: str, *, way: Way = "shared",
-            bits: int = 8, queries: int = 200, progress: Progress = lambda what, done, of: None) -> Terms:
+            bits: int = 8, queries: int = 200, progress: Progress = untold) -> Terms:
     """Encrypt the people for both servers, deal random numbers for queries, and write the three folders anew.
 
     A server that runs takes up the new gallery with its next query. Identities are fresh, so that nothing links this

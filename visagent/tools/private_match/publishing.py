@@ -6,7 +6,8 @@ from pathlib import Path
 
 from visagent.errors import PrivateMatchError
 from visagent.settings import Settings
-from visagent.tools.private_match.authority import People, Progress, publish
+from visagent.tools.contract import Progress, untold
+from visagent.tools.private_match.authority import People, publish
 from visagent.tools.private_match.parties import (
     KEY_FILE,
     TERMS_FILE,
@@ -36,7 +37,7 @@ def withdraw(folder: Path) -> None:
 
 
 def publish_gallery(folder: Path, settings: Settings, *, way: Way = "shared", bits: int = 8, queries: int = 200,
-                    progress: Progress = lambda what, done, of: None) -> Terms | None:
+                    progress: Progress = untold) -> Terms | None:
     """Encrypt everybody of a gallery for both servers.
 
     A person is compared by the mean of the templates, and the threshold is that of a search among them all at the
