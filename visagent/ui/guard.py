@@ -34,12 +34,12 @@ _PAGES = re.compile(
 _FILE = re.compile(r"/(?:gradio_api/)?file=(.+)")
 _UPLOAD = "/gradio_api/upload"
 _SESSION = re.compile(r"/gradio_api/heartbeat/(\w+)")
-_NAMES_SESSION: Final = ("/gradio_api/queue/join", "/gradio_api/cancel")
+_JOIN: Final = "/gradio_api/queue/join"
+_NAMES_SESSION: Final = (_JOIN, "/gradio_api/cancel")
 """Where the body says for which session something shall be done: its answer goes to whoever listens to that one."""
 _STREAM: Final = "/gradio_api/queue/data"
 _LAST_WORD: Final = b'"close_stream"'
 """What Gradio sends to a page at the end of a stream of results, when it knows of nothing more to tell."""
-HOLD_SECONDS: Final = 0.25
 _HEADERS: Final = {
     # Gradio's page needs inline scripts and styles; nothing may come from, or go to, another host.
     "content-security-policy": "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; object-src 'none'; "
@@ -92,7 +92,12 @@ class Guard:
             if refusal is not None:
                 await refusal(scope, receive, _Answer(send, None).send)
                 return
-            receive, send = _again(body, receive), self._after_the_last_word(_session_in(body) or "", send)
+            receive = _again(body, receive)
+            if scope["path"] == _JOIN:
+                # A page that reads the answer to a question before the last word of the stream waits in that stream
+                # for the result, and for ever: it takes its stream for an open one. The question waits, not only its
+                # answer: a page makes nothing of results that come before it.
+                await asyncio.sleep(self._sessions.seconds_to_hold(_session_in(body) or ""))
         for session in _sessions(scope):  # one at most
             send = self._noting_the_last_word(session, send)
         badge = None if visitor is not None else self._badges.give(secure=scope["scheme"] == "https")
@@ -143,19 +148,6 @@ class Guard:
             await send(message)
 
         return noting
-
-    def _after_the_last_word(self, session: str, send: Send) -> Send:
-        """Sends the answer to a question a little later if the session's stream has just ended.
-
-        A page that reads this answer before the last word of the stream waits in that stream for the result, and for
-        ever: it takes its stream for an open one. (The result itself is worked on meanwhile.)
-        """
-        async def later(message: Message) -> None:
-            if message["type"] == "http.response.start" and self._sessions.stream_has_just_ended(session):
-                await asyncio.sleep(HOLD_SECONDS)
-            await send(message)
-
-        return later
 
 
 class _Answer:

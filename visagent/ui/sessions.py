@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 MOST_SESSIONS: Final = 4096
 """Sessions whose visitors are remembered."""
-JUST_SECONDS: Final = 1.0
+HOLD_SECONDS: Final = 0.25
+"""How long a page may take to hear that its stream has ended."""
 
 
 class Sessions:
@@ -46,10 +47,11 @@ class Sessions:
             if len(self._ended) > MOST_SESSIONS:
                 del self._ended[next(iter(self._ended))]
 
-    def stream_has_just_ended(self, session: str) -> bool:
-        """Whether it was told so within a second, and may not have heard it."""
+    def seconds_to_hold(self, session: str) -> float:
+        """For how long a question of this page must wait until it is sure to have heard that; mostly 0."""
         with self._lock:
-            return time.monotonic() - self._ended.get(session, -JUST_SECONDS) < JUST_SECONDS
+            ended = self._ended.get(session)
+            return 0.0 if ended is None else max(0.0, ended + HOLD_SECONDS - time.monotonic())
 
     def drop(self, session: str) -> None:
         """Forget what the page of a session shows. A page that is still open goes on."""
