@@ -408,7 +408,9 @@ def test_a_reader_who_leaves_gets_no_trace(pictures: Path) -> None:
 
 @pytest.mark.skipif(os.name == "nt", reason="signals of a terminal are POSIX")
 def test_ctrl_c_ends_with_130_and_no_trace(pictures: Path) -> None:
-    with program("ask", "--chat", stdin=subprocess.PIPE) as process:
+    # A test run that was started in the background of a script ignores the signal, and so would its children.
+    with program("ask", "--chat", stdin=subprocess.PIPE, preexec_fn=lambda: signal.signal(
+            signal.SIGINT, signal.default_int_handler)) as process:
         assert process.stdin is not None
         assert process.stdout is not None
         process.stdin.write(b"/help\n")
