@@ -21,6 +21,7 @@ from visagent.vision.encoder import EmbeddingContract, of_length_one
 OPERATIONS = 200
 WORKER = '''
 import io
+import os
 import sys
 import numpy as np
 from pathlib import Path
@@ -30,6 +31,11 @@ from visagent.gallery.database import Location
 from visagent.gallery.records import NewSample
 from visagent.vision.encoder import EmbeddingContract
 
+
+def say(line):
+    # One write: where PYTHONUNBUFFERED is set, print writes word by word, and a kill would tear the line.
+    os.write(1, f"{line}\\n".encode())
+
 contract = EmbeddingContract(model="made-up", digest="0" * 16, dimension=64, alignment="none", preprocessing="none")
 first, seed = int(sys.argv[2]), int(sys.argv[3])
 with Gallery(Location(Path(sys.argv[1])), contract) as gallery:
@@ -38,7 +44,7 @@ with Gallery(Location(Path(sys.argv[1])), contract) as gallery:
         draw = np.random.default_rng([seed, number])
         if known and draw.random() < 0.4:
             name = known.pop(int(draw.integers(len(known))))
-            print("begin forget", name, flush=True)
+            say(f"begin forget {name}")
             gallery.forget(name)
         else:
             name = f"person-{number}"
@@ -46,11 +52,11 @@ with Gallery(Location(Path(sys.argv[1])), contract) as gallery:
                        enumerate(draw.standard_normal((3, 64)).astype(np.float32))]
             file = io.BytesIO()
             Image.fromarray(draw.integers(0, 256, (100, 160, 3), np.uint8)).save(file, "JPEG")
-            print("begin enrol", name, flush=True)
+            say(f"begin enrol {name}")
             gallery.enrol(name, samples, purpose="test", consent="none",
                           thumbnail=file.getvalue() if number % 2 else None)
             known.append(name)
-        print("done", flush=True)
+        say("done")
 '''.replace("LAST", str(OPERATIONS))
 
 
