@@ -48,9 +48,19 @@ class ClassErrors:
     @property
     def macro_f1(self) -> float:
         """Mean F1 over the classes that have pictures or answers, 0 to 1."""
+        either = self.confusion.sum(1) + self.confusion[:, :-1].sum(0)
+        return float(self._f1[either > 0].mean())
+
+    @property
+    def weighted_f1(self) -> float:
+        """Mean F1, each class by how many pictures it has (WF1), 0 to 1."""
+        return float(np.average(self._f1, weights=self.confusion.sum(1)))
+
+    @property
+    def _f1(self) -> NDArray[np.float64]:
         hits = self.confusion[:, :-1].diagonal()
         either = self.confusion.sum(1) + self.confusion[:, :-1].sum(0)
-        return float((2 * hits[either > 0] / either[either > 0]).mean())
+        return np.asarray(2 * hits / np.maximum(either, 1))
 
     @property
     def majority(self) -> Share:

@@ -16,15 +16,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from visagent.datasets.layout import LayoutError, not_listed, require
 from visagent.datasets.sources import Split
-from visagent.datasets.spoof_benchmarks.record import (
-    Corners,
-    LayoutError,
-    SpoofPicture,
-    not_listed,
-    require,
-    require_pictures,
-)
+from visagent.datasets.spoof_benchmarks.record import Corners, SpoofPicture, require_pictures
 
 EXPECTED = "CelebA-Spoof"
 ATTACKS = {1: "print", 2: "print", 3: "print", 4: "paper mask", 5: "paper mask", 6: "paper mask", 7: "replay",

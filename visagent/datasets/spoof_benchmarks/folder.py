@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import get_args
 
 from visagent.datasets.attacks import ATTACK_TYPES
+from visagent.datasets.layout import LayoutError, not_listed
 from visagent.datasets.sources import Split
 from visagent.datasets.spoof_benchmarks.pixels import CLIPS, sampled_frames
-from visagent.datasets.spoof_benchmarks.record import Corners, LayoutError, SpoofPicture, not_listed, require_pictures
+from visagent.datasets.spoof_benchmarks.record import Corners, SpoofPicture, require_pictures
 
 EXPECTED = "A folder with a table"
 COLUMNS = ("picture", "label", "subject", "split")

@@ -16,16 +16,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from visagent.datasets.layout import LayoutError, not_listed, read_lines, require
 from visagent.datasets.sources import Split
 from visagent.datasets.spoof_benchmarks.pixels import sampled_frames
-from visagent.datasets.spoof_benchmarks.record import (
-    LayoutError,
-    SpoofPicture,
-    not_listed,
-    read_lines,
-    require,
-    require_pictures,
-)
+from visagent.datasets.spoof_benchmarks.record import SpoofPicture, require_pictures
 
 EXPECTED = "OULU-NPU"
 ATTACKS: dict[int, str | None] = {1: None, 2: "print", 3: "print", 4: "replay", 5: "replay"}

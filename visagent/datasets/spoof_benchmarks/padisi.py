@@ -20,15 +20,9 @@ import csv
 import io
 from pathlib import Path
 
+from visagent.datasets.layout import LayoutError, find_one, found_in, not_listed
 from visagent.datasets.sources import Split
-from visagent.datasets.spoof_benchmarks.record import (
-    LayoutError,
-    SpoofPicture,
-    find_one,
-    found_in,
-    not_listed,
-    require_pictures,
-)
+from visagent.datasets.spoof_benchmarks.record import SpoofPicture, require_pictures
 
 EXPECTED = "PADISI-Face"
 BONA_FIDE = "m00000"

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from visagent.datasets.spoof_benchmarks.record import LayoutError, SpoofPicture, even_frames
+from visagent.datasets.layout import LayoutError
+from visagent.datasets.spoof_benchmarks.record import SpoofPicture, even_frames
 from visagent.errors import DamagedPicture, PictureError
 from visagent.media import load_picture
 

@@ -18,17 +18,10 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
+from visagent.datasets.layout import LayoutError, find_one, not_listed, read_lines, require
 from visagent.datasets.sources import Split
 from visagent.datasets.spoof_benchmarks.pixels import CLIPS, sampled_frames
-from visagent.datasets.spoof_benchmarks.record import (
-    LayoutError,
-    SpoofPicture,
-    find_one,
-    not_listed,
-    read_lines,
-    require,
-    require_pictures,
-)
+from visagent.datasets.spoof_benchmarks.record import SpoofPicture, require_pictures
 
 _LOG = logging.getLogger(__name__)
 EXPECTED = "SiW-Mv2"

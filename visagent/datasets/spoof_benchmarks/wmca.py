@@ -15,18 +15,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from visagent.datasets.layout import LayoutError, find_one, found_in, not_listed, read_lines, require
 from visagent.datasets.sources import Split
 from visagent.datasets.spoof_benchmarks.pixels import sampled_frames
-from visagent.datasets.spoof_benchmarks.record import (
-    LayoutError,
-    SpoofPicture,
-    find_one,
-    found_in,
-    not_listed,
-    read_lines,
-    require,
-    require_pictures,
-)
+from visagent.datasets.spoof_benchmarks.record import SpoofPicture, require_pictures
 
 EXPECTED = "WMCA"
 GROUPS: dict[str, Split] = {"train": "train", "dev": "dev", "eval": "test"}

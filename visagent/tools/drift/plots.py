@@ -128,7 +128,7 @@ def device_days(table: ScoreTable, steps: Sequence[Step]) -> bytes:
         (line,) = axes.plot(moments, values, ".", markersize=4, alpha=0.6, label=name or "all")
         for step in steps:
             if step.device == (name or "all") and step.is_alarm:
-                day = float(date2num(step.day))  # type: ignore[no-untyped-call]
+                day = float(date2num(step.day))
                 axes.axvline(day, color=line.get_color(), label=f"step {step.shift:+.4f} on {step.day}")
     figure.autofmt_xdate()
     axes.legend(fontsize=8)

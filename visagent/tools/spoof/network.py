@@ -19,10 +19,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file, save_file
 from torch import nn
 
 from visagent.errors import WeightsError
+from visagent.vision.half_precision import read_half, write_half
 
 GRID = 12
 
@@ -107,28 +107,6 @@ def shrink(channels: int, target: int, kernel: int) -> nn.Sequential:
 def as_input(views: NDArray[np.uint8]) -> torch.Tensor:
     """uint8 views `[B, 192, 192, 3]` as the network's input, float32 `[B, 3, 192, 192]`, -1 to 1."""
     return torch.from_numpy(np.ascontiguousarray(views.transpose(0, 3, 1, 2))).float().div_(127.5).sub_(1)
-
-
-def write_half(network: nn.Module, folder: Path) -> None:
-    """Write a network's weights as `model.safetensors` (float16) into a folder, which is made."""
-    folder.mkdir(parents=True, exist_ok=True)
-    tensors = {
-        name: (value.half() if value.is_floating_point() else value).contiguous()
-        for name, value in network.state_dict().items()
-    }
-    save_file(tensors, folder / "model.safetensors")
-
-
-def read_half(network: nn.Module, folder: Path) -> None:
-    """Give a network the weights that `write_half` wrote, in single precision.
-
-    Raises:
-        OSError, KeyError, ValueError, RuntimeError: They are not there, or do not fit.
-    """
-    tensors = load_file(folder / "model.safetensors")
-    network.load_state_dict(
-        {name: value.float() if value.is_floating_point() else value for name, value in tensors.items()}
-    )
 
 
 def save_network(network: SpoofNetwork, folder: Path) -> None:

@@ -19,7 +19,8 @@ import torch
 from torch import nn
 
 from visagent.errors import WeightsError
-from visagent.tools.spoof.network import ResidualBlock, read_half, shrink, write_half
+from visagent.tools.spoof.network import ResidualBlock, shrink
+from visagent.vision.half_precision import read_half, write_half
 
 ENCLOSURES: Final = ("live", "screen", "sheet")
 """What the first output means, in its order."""
