@@ -24,14 +24,15 @@ MAY_IMPORT = {
     "errors": set(),
     "evidence": {"errors"},
     "settings": {"errors"},
-    "media": {"errors"},
+    "clip_shelf": set(),
+    "media": {"clip_shelf", "errors"},
     "weights": {"errors", "settings"},
     "clips": {"errors", "media"},
     "audit": {"errors"},
     "vision": BASE,
     "gallery": BASE | {"vision", "audit"},  # what is stored of people; knows embeddings and thumbnails
-    "tools": BASE | {"vision", "gallery"},
-    "agent": BASE | {"vision", "tools"},
+    "tools": BASE | {"clips", "vision", "gallery"},
+    "agent": BASE | {"clips", "vision", "tools"},
     "datasets": BASE | {"vision"},
     "finetune": BASE | {"vision", "tools", "agent", "datasets", "evaluation"},  # a recipe measures what it made
     "evaluation": BASE | {"vision", "tools", "agent", "datasets"},

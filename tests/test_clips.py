@@ -19,9 +19,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from visagent import clips
-from visagent.clips import MAX_PIXELS, Clip, is_clip, load_clip
+from visagent.clips import Clip, is_clip, load_clip, track
+from visagent.clips.few import decode as decode_few
+from visagent.clips.few import work
+from visagent.clips.worker import MEMORY_BYTES, in_worker
 from visagent.errors import ClipError, ClipTooCostly, ClipTooLarge, ClipTooSmall, DamagedClip, NotAClip
+from visagent.media import MAX_PIXELS
 
 MATRICES = {  # a, b, c, d of the display matrix, and what it does to the stored pixels
     "as stored": ((1, 0, 0, 1), lambda rgb: rgb),
@@ -94,7 +97,7 @@ def add_silence(opened: av.container.OutputContainer) -> None:
 
 def decode(data: bytes, frames: int = 8, max_pixels: int = MAX_PIXELS, max_seconds: float = 600) -> Clip:
     """What the worker does, without a worker."""
-    return clips._decode(data, frames, max_pixels, max_seconds)
+    return decode_few(data, frames, (), max_pixels, max_seconds)
 
 
 def levels(clip: Clip) -> list[int]:
@@ -248,17 +251,17 @@ def test_a_tiny_file_of_huge_frames_is_refused_before_decoding(container: str,
     def never(*anything: object) -> None:
         raise AssertionError("decoded")
 
-    monkeypatch.setattr(clips, "_good_frames", never)
+    monkeypatch.setattr(track, "_good_frames", never)
     with pytest.raises(ClipTooLarge, match="7000 x 6000 pixels, over the limit of 40 million"):
         decode(claims)
 
 
 def test_a_long_clip_is_refused_before_decoding(monkeypatch: pytest.MonkeyPatch) -> None:
     assert decode(film(), max_seconds=3.01).seconds == 3
-    monkeypatch.setattr(clips, "_good_frames", None)
+    monkeypatch.setattr(track, "_good_frames", None)
     with pytest.raises(ClipTooLarge, match=r"longer than 0\.0333 minutes"):
         decode(film(), max_seconds=2)
-    monkeypatch.setattr(clips, "MAX_PACKETS", 20)
+    monkeypatch.setattr(track, "MAX_PACKETS", 20)
     with pytest.raises(ClipTooLarge, match="over 20 packets"):
         decode(film())
 
@@ -306,7 +309,7 @@ def test_the_worker_is_a_fresh_process_and_its_refusal_names_no_path(monkeypatch
     usual = sys.getrecursionlimit()
     try:
         sys.setrecursionlimit(usual + 1)  # a fork would inherit it, and could inherit a locked lock
-        assert clips._in_worker(sys.getrecursionlimit, patience=20) != usual + 1
+        assert in_worker(sys.getrecursionlimit, patience=20) != usual + 1
     finally:
         sys.setrecursionlimit(usual)
     with pytest.raises(DamagedClip) as refusal:
@@ -318,21 +321,21 @@ def test_the_worker_is_a_fresh_process_and_its_refusal_names_no_path(monkeypatch
 def test_a_worker_that_takes_too_long_is_stopped() -> None:
     begin = time.monotonic()
     with pytest.raises(ClipTooCostly, match=r"over 0\.2 s and was stopped"):
-        clips._in_worker(time.sleep, 60, patience=0.2)
+        in_worker(time.sleep, 60, patience=0.2)
     assert time.monotonic() - begin < 5
     assert multiprocessing.active_children() == []
 
 
 def test_a_worker_that_dies_is_told() -> None:
     with pytest.raises(ClipTooCostly, match="died"):
-        clips._in_worker(os._exit, 9, patience=20)
+        in_worker(os._exit, 9, patience=20)
 
 
 def test_a_worker_that_needs_too_much_memory_is_refused_it() -> None:
     data = film("avi", "mjpeg", count=1, size=(4000, 4000))
-    refusal = clips._in_worker(clips._work, data, 1, MAX_PIXELS, 600, 30_000_000, patience=20)
+    refusal = in_worker(work, data, 1, (), MAX_PIXELS, 600, 30_000_000, patience=20)
     assert isinstance(refusal, ClipError)
-    assert clips._in_worker(clips._work, data, 1, MAX_PIXELS, 600, clips.MEMORY_BYTES, patience=20).width == 1920
+    assert in_worker(work, data, 1, (), MAX_PIXELS, 600, MEMORY_BYTES, patience=20).width == 1920
 
 
 def test_importing_it_loads_nothing_heavy() -> None:

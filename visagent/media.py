@@ -12,9 +12,11 @@ import hashlib
 import os
 import threading
 import warnings
+import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
+from itertools import groupby
 from pathlib import Path
 from typing import BinaryIO
 
@@ -22,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from visagent.clip_shelf import SHELF, ClipShelf
 from visagent.errors import (
     DamagedPicture,
     NotAPicture,
@@ -62,6 +65,7 @@ class Picture:
         width: Pixels.
         height: Pixels.
         notes: What was done that the reader should know ("first frame of an animation").
+        clip: The file of the clip that it is a frame of, for tools that look at motion; None for other pictures.
     """
 
     rgb: NDArray[np.uint8] = field(repr=False, compare=False)
@@ -69,6 +73,7 @@ class Picture:
     width: int
     height: int
     notes: tuple[str, ...] = ()
+    clip: bytes | None = field(default=None, repr=False, compare=False)
 
 
 def load_picture(source: str | os.PathLike[str] | bytes | BinaryIO, *, max_bytes: int = MAX_BYTES,
@@ -120,8 +125,21 @@ def picture_from_array(rgb: NDArray[np.uint8], *, notes: tuple[str, ...] = ()) -
     return _picture(copy, hashlib.sha256(repr(copy.shape).encode() + copy.tobytes()).hexdigest(), notes)
 
 
+@dataclass(frozen=True, slots=True)
+class ClipFile:
+    """A clip of a session, as its file: a tool that looks at motion reads the frames it needs.
+
+    Attributes:
+        data: The file's bytes.
+        frames: Ids of the pictures that were taken from it, for who looks at pictures.
+    """
+
+    data: bytes = field(repr=False)
+    frames: tuple[str, ...] = ()
+
+
 class PictureStore:
-    """The pictures and artifacts of one session, in memory only.
+    """The pictures, clips and artifacts of one session, in memory only.
 
     Ids are issued in order (`image_1`, `image_2`, ...) and never reused, also not after `clear`. Thread-safe: an agent
     may run several tools at once.
@@ -130,14 +148,19 @@ class PictureStore:
         max_pictures: Pictures kept at most; one more is refused, none is dropped.
         max_artifacts: Artifacts kept at most; one more drops the oldest, since an answer must not fail for want of
             room for what illustrates it.
+        shelf: Where the files of clips lie, with those of other sessions; an older one goes when there is no room.
     """
 
-    def __init__(self, max_pictures: int = 64, max_artifacts: int = 256) -> None:
+    def __init__(self, max_pictures: int = 64, max_artifacts: int = 256, shelf: ClipShelf = SHELF) -> None:
         self._max_pictures = max_pictures
         self._max_artifacts = max_artifacts
+        self._shelf = shelf
         self._pictures: dict[str, Picture] = {}
+        self._clips: dict[str, tuple[int, tuple[str, ...]]] = {}  # number on the shelf, frames
+        self._on_shelf: set[int] = set()
+        weakref.finalize(self, shelf.drop, self._on_shelf)
         self._artifacts: dict[str, NDArray[np.uint8]] = {}
-        self._issued = {"image": 0, "artifact": 0}
+        self._issued = {"image": 0, "clip": 0, "artifact": 0}
         self._lock = threading.Lock()
 
     def add(self, picture: Picture) -> str:
@@ -145,13 +168,19 @@ class PictureStore:
         return self.add_all([picture])[0]
 
     def add_all(self, pictures: Sequence[Picture]) -> list[str]:
-        """Keep several pictures, or none of them, and return their new ids. Raises TooManyPictures."""
+        """Keep several pictures, or none of them, and return their new ids. Raises TooManyPictures.
+
+        The clip that some of them are frames of is kept, too.
+        """
         with self._lock:
             if len(self._pictures) + len(pictures) > self._max_pictures:
                 raise TooManyPictures(f"This session holds {len(self._pictures)} pictures and may hold "
                                       f"{self._max_pictures}; start a new one.")
             handles = [self._issue("image") for _ in pictures]
             self._pictures.update(zip(handles, pictures, strict=True))
+            for clip, frames in groupby(zip(handles, pictures, strict=True), lambda pair: pair[1].clip):
+                if clip is not None:
+                    self._keep_clip(clip, [handle for handle, _ in frames])
             return handles
 
     def get(self, picture_id: str) -> Picture:
@@ -167,6 +196,28 @@ class PictureStore:
         """The ids of all pictures, oldest first."""
         with self._lock:
             return tuple(self._pictures)
+
+    def add_clip(self, data: bytes) -> str:
+        """Keep a clip's file, as `visagent.clips.read_bytes` gives it, and return its new id (`clip_1`)."""
+        with self._lock:
+            return self._keep_clip(data, ())
+
+    def clip(self, clip_id: str) -> ClipFile:
+        """The clip of an id. Raises UnknownPicture."""
+        with self._lock:
+            if clip_id not in self._clips:
+                known = f"it has {', '.join(self._clips)}" if self._clips else "attach a clip, not a picture"
+                raise UnknownPicture(f"There is no {clip_id[:20]!r} in this session; {known}.")
+            number, frames = self._clips[clip_id]
+        data = self._shelf.get(number)
+        if data is None:
+            raise UnknownPicture("The clip is no longer kept, newer ones took its room; attach it again.")
+        return ClipFile(data, frames)
+
+    def clip_ids(self) -> tuple[str, ...]:
+        """The ids of all clips, oldest first."""
+        with self._lock:
+            return tuple(self._clips)
 
     def add_artifact(self, rgb: NDArray[np.uint8]) -> str:
         """Keep a picture that a tool made, uint8 `[H, W, 3]`, and return its handle. Raises NotAPicture."""
@@ -192,10 +243,19 @@ class PictureStore:
         return self.artifact(handle) if handle.startswith("artifact_") else self.get(handle).rgb
 
     def clear(self) -> None:
-        """Forget every picture and artifact; their ids stay unknown for good."""
+        """Forget every picture, clip and artifact; their ids stay unknown for good."""
         with self._lock:
             self._pictures.clear()
+            self._clips.clear()
+            self._shelf.drop(self._on_shelf)
+            self._on_shelf.clear()
             self._artifacts.clear()
+
+    def _keep_clip(self, data: bytes, frames: Sequence[str]) -> str:
+        handle, number = self._issue("clip"), self._shelf.put(data)
+        self._clips[handle] = number, tuple(frames)
+        self._on_shelf.add(number)
+        return handle
 
     def _issue(self, kind: str) -> str:
         self._issued[kind] += 1

@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 import unicodedata
 from collections.abc import Mapping
+from itertools import groupby
 from textwrap import fill
 from typing import IO
 
@@ -146,9 +147,10 @@ def show_finding(console: Console, finding: Finding, *, title: str | None = None
         _indented(console, finding.summary)
     if finding.scores:
         _print_table(console, _score_table(finding))
-        for score in finding.scores:
-            if score.threshold_source:
-                _indented(console, f"threshold of {score.name}: {score.threshold_source}")
+        for source, scores in groupby(finding.scores, lambda score: score.threshold_source):
+            if source:
+                names = " and ".join(score.name for score in scores)
+                _indented(console, f"threshold of {names}: {source}")
     if finding.regions:
         _print_table(console, _region_table(finding))
         if len(finding.regions) > MAX_REGIONS:

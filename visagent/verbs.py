@@ -20,7 +20,8 @@ from glob import glob, has_magic
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
-from visagent.errors import PictureError, VisagentError
+from visagent.clips import MAX_BYTES, read_bytes
+from visagent.errors import ClipError, PictureError, VisagentError
 from visagent.evidence import Finding, not_possible
 from visagent.media import Picture, PictureStore, load_picture
 from visagent.settings import Settings, load_settings
@@ -31,7 +32,9 @@ AnyTool = Tool[Any]
 
 PictureSource = str | os.PathLike[str] | bytes | BinaryIO | Picture
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif")
+CLIP_SUFFIXES = (".mp4", ".mov", ".webm", ".mkv", ".avi", ".m4v")
 _IMAGE_ID = "^image_[0-9]+$"
+_CLIP_ID = "^clip_[0-9]+$"
 
 
 class Verb(Protocol):
@@ -42,7 +45,8 @@ class Verb(Protocol):
         """Run the tool.
 
         Args:
-            pictures: As many as the tool looks at: paths, bytes, open binary files or `Picture`s.
+            pictures: As many as the tool looks at: paths, bytes, open binary files or `Picture`s; or a clip, for a
+                tool that looks at one.
             settings: Which model to look through and where; read from the environment and the user's file if None.
             models: Loaded models to share between calls; opened for this call alone if None.
             arguments: Further fields of the tool's input, by name.
@@ -64,10 +68,17 @@ class PictureFields:
     Attributes:
         single: Required fields that take one picture each, in order.
         several: The field that takes a list of pictures, if there is one.
+        clip: The required field that takes a clip, if there is one; then there are no others.
     """
 
     single: tuple[str, ...]
     several: str | None = None
+    clip: str | None = None
+
+    @property
+    def looks(self) -> bool:
+        """Whether there is any."""
+        return bool(self.single) or self.several is not None or self.clip is not None
 
     def groups(self, pictures: Sequence[str]) -> list[tuple[str, ...]]:
         """How many pictures make calls of the tool.
@@ -79,6 +90,10 @@ class PictureFields:
             ValueError: Too few pictures, or a number that fits no call.
         """
         count = len(self.single)
+        if self.clip is not None:
+            if not pictures:
+                raise ValueError("needs at least 1 clip")
+            return [(picture,) for picture in pictures]
         if self.several is not None:
             if len(pictures) <= count:
                 raise ValueError(f"needs at least {count + 1} {_pictures(count + 1)}")
@@ -94,6 +109,8 @@ class PictureFields:
 
     def fill(self, ids: Sequence[str]) -> dict[str, object]:
         """The picture part of the tool's arguments, from picture ids in the order of the pictures."""
+        if self.clip is not None:
+            return {self.clip: ids[0]}
         arguments: dict[str, object] = dict(zip(self.single, ids, strict=False))
         if self.several is not None:
             arguments[self.several] = list(ids[len(self.single):])
@@ -135,7 +152,9 @@ def picture_fields(input_model: type[ToolInput]) -> PictureFields:
                    if field.get("pattern") == _IMAGE_ID and name in required)
     several = [name for name, field in schema["properties"].items()
                if field.get("items", {}).get("pattern") == _IMAGE_ID]
-    return PictureFields(single, several[0] if several else None)
+    clip = next((name for name, field in schema["properties"].items()
+                 if field.get("pattern") == _CLIP_ID and name in required), None)
+    return PictureFields(single, several[0] if several else None, clip)
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +183,7 @@ def plain_fields(input_model: type[ToolInput]) -> list[PlainField]:
     pictures, schema = picture_fields(input_model), input_model.model_json_schema()
     found = []
     for name, field in schema["properties"].items():
-        if name in pictures.single or name == pictures.several:
+        if name in pictures.single or name in (pictures.several, pictures.clip):
             continue
         kinds = [schema["$defs"][kind["$ref"].rsplit("/", 1)[1]] if "$ref" in kind else kind
                  for kind in field.get("anyOf", [field]) if kind.get("type") != "null"]
@@ -175,16 +194,17 @@ def plain_fields(input_model: type[ToolInput]) -> list[PlainField]:
     return found
 
 
-def expand(sources: Iterable[str]) -> list[str]:
+def expand(sources: Iterable[str], suffixes: Sequence[str] = PICTURE_SUFFIXES) -> list[str]:
     """Put a folder's pictures in place of the folder, and what a pattern matches in place of the pattern.
 
     Sorted by name within each. A folder is not searched below its first level; a pattern such as `photos/**/*.jpg` is.
-    A folder or pattern without a picture stays as it is, so that it is reported and not lost.
+    A folder or pattern without a picture stays as it is, so that it is reported and not lost. For clips, the other
+    suffixes are `CLIP_SUFFIXES`.
     """
     found: list[str] = []
     for source in sources:
         if Path(source).is_dir():
-            inside = sorted(str(path) for path in Path(source).iterdir() if path.suffix.lower() in PICTURE_SUFFIXES)
+            inside = sorted(str(path) for path in Path(source).iterdir() if path.suffix.lower() in suffixes)
             found += inside or [source]
         elif has_magic(source) and not Path(source).exists():
             matches = sorted(name for name in glob(source, recursive=True) if Path(name).is_file())
@@ -204,6 +224,16 @@ def open_picture(name: str) -> Picture:
     return load_picture(path)
 
 
+def open_clip(name: str) -> bytes:
+    """Read the clip that a person named. Raises ClipError, whose message does not repeat the name."""
+    path = Path(name)
+    if path.is_dir():
+        raise ClipError("The folder holds no MP4, MOV, WebM, MKV or AVI clip.")
+    if has_magic(name) and not path.exists():
+        raise ClipError("No clip matches this pattern.")
+    return read_bytes(path)
+
+
 def each(tool: AnyTool, names: Sequence[str], *, settings: Settings, models: Models,
          arguments: Mapping[str, object] | None = None, draws: bool = False, progress: Progress = untold
          ) -> Iterator[Outcome]:
@@ -217,7 +247,10 @@ def each(tool: AnyTool, names: Sequence[str], *, settings: Settings, models: Mod
     for group in fields.groups(names):
         store = PictureStore(max_pictures=max(len(group), 1))
         try:
-            ids = [store.add(_open_named(name, alone=len(group) == 1)) for name in group]
+            if fields.clip is None:
+                ids = [store.add(_open_named(name, alone=len(group) == 1)) for name in group]
+            else:
+                ids = [store.add_clip(open_clip(name)) for name in group]
         except VisagentError as error:
             yield Outcome(group, not_possible(tool.name, str(error)), store)
             continue
@@ -233,12 +266,14 @@ def verb(tool: AnyTool) -> Verb:
     def run(*pictures: PictureSource, settings: Settings | None = None, models: Models | None = None,
             arguments: Mapping[str, object] | None = None, **further: object) -> Finding:
         few = len(pictures) < len(fields.single) + (fields.several is not None)
-        if few or (fields.several is None and len(pictures) > len(fields.single)):
+        if fields.clip is not None and len(pictures) != 1:
+            raise TypeError(f"{tool.name} looks at 1 clip; {len(pictures)} given")
+        if fields.clip is None and (few or (fields.several is None and len(pictures) > len(fields.single))):
             wanted = f"at least {len(fields.single) + 1}" if fields.several else str(len(fields.single) or "no")
             raise TypeError(f"{tool.name} looks at {wanted} {_pictures(len(fields.single))}; {len(pictures)} given")
         chosen = load_settings() if settings is None else settings
         store = PictureStore(max_pictures=max(len(pictures), 1))
-        ids = [store.add(source if isinstance(source, Picture) else load_picture(source)) for source in pictures]
+        ids = [_add(source, store, as_clip=fields.clip is not None) for source in pictures]
         context = ToolContext(pictures=store, models=open_models(chosen) if models is None else models,
                               settings=chosen)
         return tool.call({**(arguments or {}), **further, **fields.fill(ids)}, context)
@@ -246,6 +281,16 @@ def verb(tool: AnyTool) -> Verb:
     run.__name__ = run.__qualname__ = tool.name
     run.__doc__ = tool.description
     return run
+
+
+def _add(source: PictureSource, store: PictureStore, *, as_clip: bool) -> str:
+    if not as_clip:
+        return store.add(source if isinstance(source, Picture) else load_picture(source))
+    if isinstance(source, Picture):
+        raise TypeError("a clip is given as a path, as bytes, or as an open binary file")
+    if isinstance(source, str | os.PathLike | bytes):
+        return store.add_clip(read_bytes(source))
+    return store.add_clip(read_bytes(source.read(MAX_BYTES + 1)))
 
 
 def __getattr__(name: str) -> Verb:

@@ -17,6 +17,7 @@ from visagent.agent.events import Completed, Event, TextChunk, ToolFinished
 from visagent.agent.grounding import ground
 from visagent.agent.sentences import CheckedSentences
 from visagent.agent.views import message_of
+from visagent.clips import clip_frames, is_clip, is_clip_file, read_bytes
 from visagent.errors import EngineError, QuestionError
 from visagent.evidence import Finding
 from visagent.media import Picture, PictureStore, load_picture
@@ -25,6 +26,8 @@ from visagent.tools.contract import Tool, ToolContext
 from visagent.tools.models import Models
 
 PictureSource = str | os.PathLike[str] | bytes | Picture
+CLIP_FRAMES = 3
+"""Frames of a clip that a conversation takes as pictures: as many as a small model reads at once."""
 
 
 class Agent:
@@ -67,7 +70,8 @@ class Agent:
 
         Args:
             question: At most `settings.max_question_characters`.
-            pictures: One or several: paths, bytes, or loaded pictures. They become `image_1`, `image_2`, ...
+            pictures: One or several: paths, bytes, or loaded pictures. They become `image_1`, `image_2`, ...; of a
+                clip, three frames do, and the clip itself becomes `clip_1` for tools that look at motion.
 
         Raises:
             QuestionError: The question is empty or too long.
@@ -85,7 +89,7 @@ class Agent:
         if not self._busy.locked():  # what a running turn was told still holds
             self._stop_asked.clear()
         several = [pictures] if isinstance(pictures, str | os.PathLike | bytes | Picture) else list(pictures)
-        loaded = [source if isinstance(source, Picture) else load_picture(source) for source in several]
+        loaded = [picture for source in several for picture in _loaded(source)]
         return self._turn(asked, loaded)
 
     def stop(self) -> None:
@@ -182,3 +186,12 @@ class Agent:
         from visagent.tools import TOOLS
 
         return TOOLS
+
+
+def _loaded(source: PictureSource) -> list[Picture]:
+    """A picture, or a few frames of a clip. Raises PictureError."""
+    if isinstance(source, Picture):
+        return [source]
+    if is_clip(source[:64]) if isinstance(source, bytes) else is_clip_file(source):
+        return [frame for frame, _ in clip_frames(read_bytes(source), CLIP_FRAMES)]
+    return [load_picture(source)]

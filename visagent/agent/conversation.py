@@ -53,7 +53,8 @@ class Conversation:
                  beside: Sequence[Tool[Any]] = ()) -> None:
         calls = context.settings.max_tool_calls
         self._run_tools = RunTools(tools, context, beside)
-        self._views = Views(engine.view, context.pictures, context.models)
+        takes_clips = any("clip" in tool.input_model.model_fields for tool in tools)
+        self._views = Views(engine.view, context.pictures, context.models, names_clips=takes_clips)
         around: list[AgentMiddleware[Any, Any, Any]] = [
             ModelCallLimitMiddleware(run_limit=calls + 1, exit_behavior="end"),
             ToolCallLimitMiddleware(run_limit=calls, exit_behavior="continue"),

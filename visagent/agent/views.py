@@ -64,9 +64,12 @@ class Views:
             `picture`: the whole picture, at most 1024 pixels wide and high.
         pictures: The session's pictures.
         models: Where the face detector is.
+        names_clips: Whether a model is told which pictures are frames of a clip, and the clip's id; of use to models
+            that are offered a tool for clips.
     """
 
-    def __init__(self, kind: ViewKind, pictures: PictureStore, models: Models) -> None:
+    def __init__(self, kind: ViewKind, pictures: PictureStore, models: Models, *, names_clips: bool = False) -> None:
+        self._names_clips = names_clips
         self._kind = kind
         self._pictures = pictures
         self._models = models
@@ -91,7 +94,15 @@ class Views:
             if name not in self._made:
                 self._made[name] = image_part(self._view(self._pictures.get(name).rgb))
             parts += [{"type": "text", "text": name}, self._made[name]]
+        if self._names_clips:
+            parts += [{"type": "text", "text": f"{clip}: {', '.join(frames)} are frames of it"}
+                      for clip, frames in self._clips_of(ids)]
         return HumanMessage([*parts, {"type": "text", "text": message.text}])
+
+    def _clips_of(self, ids: Sequence[str]) -> list[tuple[str, tuple[str, ...]]]:
+        """The clips that some of these pictures are frames of, with their frames."""
+        found = [(clip, self._pictures.clip(clip).frames) for clip in self._pictures.clip_ids()]
+        return [(clip, frames) for clip, frames in found if set(frames) & set(ids)]
 
     def _view(self, rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
         if self._kind == "picture":

@@ -15,11 +15,12 @@ from typer.core import TyperCommand
 from visagent.cli.options import complain
 from visagent.cli.saving import DEFAULT_FOLDER, save_pictures
 from visagent.cli.turn import Conversation, open_conversation
-from visagent.errors import PictureError, VisagentError
+from visagent.clips import clip_frames, is_clip_file
+from visagent.errors import ClipError, PictureError, VisagentError
 from visagent.media import Picture
 from visagent.settings import Settings
 from visagent.terminal import clean, open_console, printable, show_pictures
-from visagent.verbs import expand, open_picture
+from visagent.verbs import expand, open_clip, open_picture
 
 
 class AskCommand(TyperCommand):
@@ -37,6 +38,7 @@ Examples:
   visagent ask photo.jpg "Is this a live face or a spoof? Why? Show me where."
   visagent ask photo.jpg "What expression does she show?"
   visagent ask a.jpg b.jpg "Is this the same person?"
+  visagent ask clip.mp4 "Was there a micro-expression? When, and where?"
   visagent ask photo.jpg "How many faces are there?" --json
   visagent ask --chat photo.jpg
 
@@ -70,7 +72,7 @@ def ask(
     settings: Settings,
     words: Annotated[list[str] | None, typer.Argument(
         metavar="WORDS", show_default=False,
-        help="Pictures (files, folders, patterns), then the question in quotes.")] = None,
+        help="Pictures or clips (files, folders, patterns), then the question in quotes.")] = None,
     chat: Annotated[bool, typer.Option("--chat", help="Ask several questions, one per line; /help lists commands. "
                                                       "Pictures only, the questions come from the input.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One line of JSON per answer.")] = False,
@@ -183,10 +185,18 @@ def _lines(first: str | None, asking: bool) -> Iterator[str]:
 
 
 def _open_all(names: Sequence[str]) -> list[tuple[str, Picture]]:
-    pictures = []
+    from visagent.agent.agent import CLIP_FRAMES
+
+    pictures: list[tuple[str, Picture]] = []
     for name in expand(names):
         try:
-            pictures.append((name, open_picture(name)))
+            if is_clip_file(name):
+                pictures += [(f"{name} at {seconds:.1f} s", frame)
+                             for frame, seconds in clip_frames(open_clip(name), CLIP_FRAMES)]
+            else:
+                pictures.append((name, open_picture(name)))
+        except ClipError as error:
+            raise ClipError(f"{name}: {error}") from error
         except PictureError as error:
             hint = "" if Path(name).suffix or Path(name).exists() else \
                 " If this word belongs to the question, put the question in quotes."

@@ -60,7 +60,7 @@ _GROUPS = ("drift", "fairness", "private_identify")
 for _tool in TOOLS:
     if _tool.name in _GROUPS:
         continue
-    app.command(_tool.name, help=_tool.description, epilog=plain_help(tool_examples(_tool)))(
+    app.command(_tool.name.replace("_", "-"), help=_tool.description, epilog=plain_help(tool_examples(_tool)))(
         takes_settings(tool_command(_tool)))
 app.command("demo")(takes_settings(demo))
 app.add_typer(gallery, name="gallery")

@@ -21,6 +21,9 @@ DEFAULT_FOLDER = Path("visagent-answers")
 def save_pictures(findings: Iterable[Finding], pictures: PictureStore, folder: Path) -> list[Path]:
     """Save one PNG per picture that has regions, with these drawn in, and one per artifact, named by time and id.
 
+    If `folder` is the name of a .png file, the pictures get that name, with a number from the second on; a file that
+    is there stays as it is, and counts.
+
     Raises:
         SettingsError: The folder cannot be made or written.
     """
@@ -34,6 +37,8 @@ def save_pictures(findings: Iterable[Finding], pictures: PictureStore, folder: P
     for artifact in dict.fromkeys(artifact for finding in everything for artifact in finding.artifacts):
         if artifact.handle not in shown:
             shown[artifact.handle] = _drawn(artifact, pictures)
+    if folder.suffix.lower() == ".png":
+        return [_write_new(folder.parent, folder.stem, rgb) for rgb in shown.values()]
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
     return [_write_new(folder, f"{stamp}-{handle}", rgb) for handle, rgb in shown.items()]
 

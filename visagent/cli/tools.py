@@ -19,14 +19,26 @@ from visagent.evidence import State
 from visagent.settings import Settings
 from visagent.terminal import clean, open_console, printable, show_finding
 from visagent.tools.contract import Tool, ToolInput
-from visagent.verbs import Outcome, PictureFields, each, expand, open_models, picture_fields, plain_fields
+from visagent.verbs import (
+    CLIP_SUFFIXES,
+    PICTURE_SUFFIXES,
+    Outcome,
+    PictureFields,
+    each,
+    expand,
+    open_models,
+    picture_fields,
+    plain_fields,
+)
 
 _Pictures = Annotated[list[str], typer.Argument(metavar="PICTURE", show_default=False,
                                                 help="Files, folders or patterns such as 'photos/*.jpg'.")]
+_Clips = Annotated[list[str], typer.Argument(metavar="CLIP", show_default=False,
+                                             help="Files, folders or patterns such as 'clips/*.mp4'.")]
 _Json = Annotated[bool, typer.Option("--json", help="JSON Lines: one finding per line, the picture's name under "
                                                     "'input'.")]
-_Out = Annotated[Path | None, typer.Option("--out", metavar="FOLDER", help="Save annotated pictures there, "
-                                                                           "and what the tool draws.")]
+_Out = Annotated[Path | None, typer.Option("--out", metavar="FOLDER", help=(
+    "Save annotated pictures there, and what the tool draws; or a name such as timeline.png."))]
 _PLAIN_TYPES: dict[str, type] = {"string": str, "integer": int, "number": float, "boolean": bool}
 _BESIDE_PICTURES = ("settings", "pictures", "as_json", "out")
 
@@ -39,8 +51,7 @@ def tool_command(tool: Tool[Any]) -> Callable[..., int]:
     """
     fields = picture_fields(tool.input_model)
     options = _options(tool.input_model)
-    looks = bool(fields.single) or fields.several is not None
-
+    looks = fields.looks
     def run(settings: Settings, as_json: bool, out: Path | None = None, pictures: list[str] | None = None,
             **arguments: object) -> int:
         pictures = pictures or []
@@ -50,7 +61,8 @@ def tool_command(tool: Tool[Any]) -> Callable[..., int]:
     keyword = inspect.Parameter.KEYWORD_ONLY
     run.__signature__ = inspect.Signature([  # type: ignore[attr-defined]
         inspect.Parameter("settings", keyword, annotation=Settings),
-        *([inspect.Parameter("pictures", keyword, annotation=_Pictures)] if looks else []),
+        *([inspect.Parameter("pictures", keyword, annotation=_Pictures if fields.clip is None else _Clips)]
+          if looks else []),
         inspect.Parameter("as_json", keyword, default=False, annotation=_Json),
         *([inspect.Parameter("out", keyword, default=None, annotation=_Out)] if looks else []),
         *options,
@@ -63,7 +75,11 @@ def tool_examples(tool: Tool[Any]) -> str:
     """Examples for the verb's help, in the shape of its input."""
     fields = picture_fields(tool.input_model)
     person = " --person NAME" if "person" in tool.input_model.model_json_schema().get("required", ()) else ""
-    if not fields.single and fields.several is None:
+    verb = tool.name.replace("_", "-")
+    if fields.clip is not None:
+        lines = [f"visagent {verb} clip.mp4", f"visagent {verb} clip.mp4 --out timeline.png",
+                 f"visagent {verb} clips/ --json > findings.jsonl"]
+    elif not fields.looks:
         lines = [f"visagent {tool.name}{person}", f"visagent {tool.name}{person} --json"]
     elif person:
         lines = [f'visagent {tool.name} a.jpg b.jpg{person} --purpose "..." --consent "..."']
@@ -95,7 +111,7 @@ def _options(input_model: type[ToolInput]) -> list[inspect.Parameter]:
 
 def _run(tool: Tool[Any], fields: PictureFields, settings: Settings, pictures: list[str], as_json: bool,
          out: Path | None, arguments: dict[str, object]) -> int:
-    names = expand(pictures)
+    names = expand(pictures, PICTURE_SUFFIXES if fields.clip is None else CLIP_SUFFIXES)
     try:
         total = len(fields.groups(names))
     except ValueError as error:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 ImageId = Annotated[
     str, Field(pattern=r"^image_[0-9]+$", description="Id of a picture of this session, e.g. image_1.")
 ]
-
+ClipId = Annotated[str, Field(pattern=r"^clip_[0-9]+$", description="Id of a clip of this session, e.g. clip_1.")]
 
 STRIPPED = StringConstraints(strip_whitespace=True)
 """For names and other words that a person or a model may put a space around."""

@@ -8,7 +8,8 @@ from typing import Any
 
 import gradio as gr
 
-from visagent.clips import is_clip, load_clip
+from visagent.agent.agent import CLIP_FRAMES
+from visagent.clips import clip_frames, is_clip, read_bytes
 from visagent.errors import PictureError
 from visagent.evidence import Finding
 from visagent.media import Picture, PictureStore, load_picture
@@ -20,9 +21,6 @@ from visagent.ui.sessions import Sessions
 from visagent.ui.uploads import Uploads
 from visagent.ui.visitors import Visitor, Visitors
 from visagent.verbs import picture_fields
-
-CLIP_FRAMES = 3
-"""Frames of a clip that a conversation takes as pictures: as many as a small model reads at once."""
 
 CAMERA = gr.WebcamOptions(mirror=False)
 """What the camera sees is taken as it is: left and right, and words in the picture, stay as they are."""
@@ -70,11 +68,7 @@ class House:
             PictureError: It is no picture or clip, or too large; the upload is deleted all the same.
         """
         path = str((upload or {}).get("path", ""))
-        data = (self.uploads.read if keep else self.uploads.take)(visitor.id, path)
-        if not is_clip(data[:64]):
-            return [(load_picture(data), "")]
-        clip = load_clip(data, frames=CLIP_FRAMES)
-        return [(frame, f"the clip at {time:.1f} s") for frame, time in zip(clip.frames, clip.times, strict=True)]
+        return pictures_of((self.uploads.read if keep else self.uploads.take)(visitor.id, path))
 
     def picture(self, visitor: Visitor, upload: Upload) -> Picture:
         """One uploaded picture, which stays uploaded. Raises PictureError; a clip is refused."""
@@ -83,14 +77,25 @@ class House:
             raise PictureError("This is a clip; a picture is needed here.")
         return found[0][0]
 
-    def call(self, tool: Tool[Any], pictures: Sequence[Picture], arguments: Mapping[str, object]
+    def clip(self, visitor: Visitor, upload: Upload) -> bytes:
+        """One uploaded clip, which stays uploaded. Raises ClipError; a picture is refused."""
+        return read_bytes(self.uploads.read(visitor.id, str((upload or {}).get("path", ""))))
+
+    def call(self, tool: Tool[Any], pictures: Sequence[Picture | bytes], arguments: Mapping[str, object]
              ) -> tuple[Finding, PictureStore]:
-        """Run a tool as its verb does, and give its finding with the pictures it speaks of."""
+        """Run a tool as its verb does on pictures or a clip, and give its finding with the pictures it speaks of."""
         fields = picture_fields(tool.input_model)
         store = PictureStore(max_pictures=max(1, len(pictures)))
-        ids = [store.add(picture) for picture in pictures]
+        ids = [store.add_clip(given) if isinstance(given, bytes) else store.add(given) for given in pictures]
         return tool.call({**arguments, **fields.fill(ids)}, self.context(store)), store
 
     def context(self, pictures: PictureStore) -> ToolContext:
         """What a tool may reach."""
         return ToolContext(pictures=pictures, models=self.models, settings=self.settings, draws=True)
+
+
+def pictures_of(data: bytes) -> list[tuple[Picture, str]]:
+    """A picture, or the frames of a clip, each with what it shows. Raises PictureError."""
+    if not is_clip(data[:64]):
+        return [(load_picture(data), "")]
+    return [(frame, f"the clip at {time:.1f} s") for frame, time in clip_frames(data, CLIP_FRAMES)]

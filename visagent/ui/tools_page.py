@@ -31,11 +31,15 @@ def _panel(house: House, tool: Tool[Any]) -> list[gr.components.Component]:
     gr.Markdown(tool.description)
     with gr.Row(equal_height=False):
         with gr.Column(scale=4, min_width=300):
-            single = [gr.Image(label=name.replace("_", " ").capitalize(), sources=["upload", "webcam", "clipboard"],
-                               height=220, buttons=[], webcam_options=CAMERA, elem_id=f"va-tool-{tool.name}-{name}")
-                      for name in pictures.single]
+            single: list[gr.components.Component] = [
+                gr.Image(label=name.replace("_", " ").capitalize(), sources=["upload", "webcam", "clipboard"],
+                         height=220, buttons=[], webcam_options=CAMERA, elem_id=f"va-tool-{tool.name}-{name}")
+                for name in pictures.single]
             several = gr.File(label="Pictures", file_count="multiple", file_types=["image"], height=160,
                               elem_id=f"va-tool-{tool.name}-pictures") if pictures.several else None
+            if pictures.clip:
+                single = [gr.File(label="Clip", file_count="single", file_types=["video"], height=120,
+                                  elem_id=f"va-tool-{tool.name}-clip")]
             fields = fields_of(tool, prefix="va-tool")
             run = gr.Button(f"Run {tool.title.lower()}", variant="primary", elem_id=f"va-run-{tool.name}")
         with gr.Column(scale=6, min_width=300):
@@ -47,9 +51,10 @@ def _panel(house: House, tool: Tool[Any]) -> list[gr.components.Component]:
         if several is not None:
             uploads += values[several] or []
         if any(upload is None for upload in uploads) or (several is not None and not values[several]):
-            return render("problem.html", text="Put in the pictures first.")
+            return render("problem.html", text=f"Put in the {'clip' if pictures.clip else 'pictures'} first.")
         try:
-            given = [house.picture(visitor, upload) for upload in uploads]
+            take = house.picture if pictures.clip is None else house.clip
+            given: list[Any] = [take(visitor, upload) for upload in uploads]
         except VisagentError as error:
             return render("problem.html", text=str(error))
         arguments = arguments_of(fields, [values[field.component] for field in fields])
