@@ -109,6 +109,19 @@ WEIGHTS: tuple[Weight, ...] = (
         card="README.md",
         source="trained by visagent.finetune.surroundings on composed scenes; heads of UTKFace, research use only",
     ),
+    Weight(
+        name="mol",
+        path="weights/mol",
+        files={
+            "model.safetensors": "4c29bda79b90985952dfef339aec0acf05af01811864e2f1cc24355f096ce1de",
+            "operating_point.json": "be99dc9f6a39d820f9aa721567044c2203d88962b93d013b7c437124843001c3",
+        },
+        bytes=8_791_529,
+        licence="CC-BY-NC-4.0",
+        format="safetensors",
+        card="README.md",
+        source="trained by visagent.finetune.mol on simulated movements of photos of LFW, research use only",
+    ),
 )
 
 
