@@ -366,7 +366,7 @@ def test_help_teaches_every_verb(monkeypatch: pytest.MonkeyPatch) -> None:
     top = run(["--help"]).stdout
     # Groups: their verbs measure, or need servers; the tools tell what is known.
     groups = {"drift": "report", "fairness": "report", "private": "identify"}
-    for verb in ("ask", "demo", *(tool.name.removesuffix("_identify") for tool in TOOLS)):
+    for verb in ("ask", "demo", *(tool.name.removesuffix("_identify").replace("_", "-") for tool in TOOLS)):
         assert f"\n  {verb} " in top
         text = run([verb, "--help"]).stdout
         assert all(len(line) <= 80 for line in text.splitlines())

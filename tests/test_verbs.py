@@ -189,7 +189,7 @@ def test_every_tool_is_a_verb() -> None:
         assert getattr(verbs, tool.name).__name__ == tool.name
         assert tool.name in dir(verbs)
         fields = verbs.picture_fields(tool.input_model)
-        assert fields.single or fields.several or tool.name in ("people", "forget", "drift", "fairness")
+        assert fields.looks or tool.name in ("people", "forget", "drift", "fairness")
     assert visagent.spoof.__name__ == "spoof"
     with pytest.raises(AttributeError, match="nothing_like_it"):
         verbs.nothing_like_it  # noqa: B018

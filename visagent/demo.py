@@ -25,7 +25,12 @@ More: visagent --help, and visagent ask --chat for follow-up questions."""
 
 def demo_photo(name: str = PHOTO_NAME) -> Picture:
     """A bundled picture: a NASA portrait in the public domain, 512 x 512 pixels, or another of `visagent/assets`."""
-    return load_picture((files("visagent") / "assets" / name).read_bytes())
+    return load_picture(bundled(name))
+
+
+def bundled(name: str) -> bytes:
+    """A file of `visagent/assets`."""
+    return (files("visagent") / "assets" / name).read_bytes()
 
 
 def demo(

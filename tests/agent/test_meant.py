@@ -120,3 +120,28 @@ def test_who_asks_to_forget_is_heard(said: str) -> None:
 
 def test_nobody_is_kept_without_a_picture() -> None:
     assert settled("Remember Tom", context_of(), "forget", person="Tom") == ("forget", {"person": "Tom"})
+
+
+@pytest.mark.parametrize(("said", "classes"), [
+    ("Was there a micro-expression? When, and where on the face?", None), ("Micro expressions, five classes?", "5"),
+    ("did something flash across her face?", None), ("For a split second, did she smile?", None),
+    ("Is there an involuntary movement of the mouth?", None)])
+def test_who_asks_of_a_clip_for_what_is_brief_means_micro_expressions(said: str, classes: str | None) -> None:
+    context = context_of(1)
+    context.pictures.add_clip(b"one")
+    context.pictures.add_clip(b"another")
+    wanted = {"clip": "clip_2"} | ({"classes": classes} if classes else {})
+    assert settled(said, context, "expression") == ("micro_expression", wanted)
+
+
+@pytest.mark.parametrize("said", ["What expression does she show?", "Is this a live face?"])
+def test_other_questions_about_a_clip_stay_what_they_are(said: str) -> None:
+    context = context_of(1)
+    context.pictures.add_clip(b"one")
+    assert settled(said, context, "expression") == ("expression", {"image": "image_1"})
+
+
+def test_of_a_picture_only_the_word_itself_means_them() -> None:
+    context = context_of(1)
+    assert settled("Is it a brief expression?", context, "expression")[0] == "expression"
+    assert settled("Is it a micro-expression?", context, "expression") == ("micro_expression", {"clip": "clip_1"})

@@ -40,6 +40,27 @@ def asked_for_spoof(open_page: OpenPage, server: Server, *, width: int = 1280) -
     return page
 
 
+def test_a_micro_expression_is_told_with_its_timeline_and_its_apex(server: Server, open_page: OpenPage) -> None:
+    page = open_page(server.url)
+    page.click("button:has-text('Example: micro-expression')")
+    wait_for_answer(page)
+    said = page.inner_text("#va-chat")
+    assert "the clip at" in said and "1 micro-expression." in said and "mouth corner" in said
+    evidence = page.locator("#va-evidence")
+    shown = evidence.inner_text()
+    assert "timeline" in shown and "apex" in shown and "0.800" in shown
+    pictures = [source(image) for image in evidence.locator("img").all()]
+    assert sum(picture.ndim == 3 and picture.std() > 10 for picture in pictures) >= 2
+    open_tab(page, "Tools")
+    page.click("#va-tools button[role=tab]:has-text('Micro expression')")
+    page.click("#va-run-micro_expression")
+    page.wait_for_selector("#va-result-micro_expression >> text=Put in the clip first")
+    page.set_input_files("#va-tool-micro_expression-clip input[type=file]", ASSETS / "astronaut-clip.mp4")
+    page.wait_for_selector("#va-tool-micro_expression-clip >> text=astronaut-clip")
+    page.click("#va-run-micro_expression")
+    page.wait_for_selector("#va-result-micro_expression >> text=1 micro-expression. Positive")
+
+
 def test_a_mask_goes_and_comes_by_mouse_and_keys(server: Server, open_page: OpenPage) -> None:
     page = asked_for_spoof(open_page, server)
     mask, photo = page.locator("#va-evidence .va-mask"), page.locator("#va-evidence svg")

@@ -48,6 +48,15 @@ _IN_PRIVATE: Final = re.compile(r"\bprivate(?:ly)?\b|\bencrypt\w*|\bconfidential
                                 r"learning|uploading|sharing)\b", re.IGNORECASE)
 
 
+_OF_EXPRESSION: Final = ("expression", "faces", "micro_expression", "spoof")
+_MICRO: Final = re.compile(r"\bmicro[- ]?(?:expression|emotion)s?\b", re.IGNORECASE)
+_BRIEF: Final = re.compile(r"\b(?:fleeting|involuntary|suppressed|hidden|brief|momentary|split[- ]second) "
+                           r"(?:expression|emotion|movement)s?\b|\btwitch(?:es|ed)?\b|\bflash(?:es|ed)? "
+                           r"(?:across|over)\b|\bfor (?:a split second|an instant|a moment)\b", re.IGNORECASE)
+"""Of a clip the same is meant by these."""
+_FIVE_CLASSES: Final = re.compile(r"\b(?:five|5)[- ](?:classes|class|emotions|way)\b", re.IGNORECASE)
+
+
 def as_meant(name: str, arguments: Mapping[str, Any], tools: Mapping[str, Tool[Any]], messages: Sequence[BaseMessage],
              context: ToolContext) -> tuple[str, dict[str, Any]]:
     """A call with what the person's last words settle.
@@ -66,6 +75,12 @@ def as_meant(name: str, arguments: Mapping[str, Any], tools: Mapping[str, Tool[A
     settled = dict(arguments)
     if name == "identify" and "private_identify" in tools and _IN_PRIVATE.search(said):
         name, settled = "private_identify", {key: value for key, value in settled.items() if key != "person"}
+    clips = context.pictures.clip_ids()
+    if name in _OF_EXPRESSION and "micro_expression" in tools and (_MICRO.search(said)
+                                                                   or (clips and _BRIEF.search(said))):
+        name, settled = "micro_expression", {"clip": (clips or ("clip_1",))[-1]}
+        if _FIVE_CLASSES.search(said):
+            settled["classes"] = "5"
     if name == "forget" and "enrol" in tools and _KEEP.search(said) and not _DROP.search(said):
         name, settled = _enrolled_instead(settled, context)
     tool = tools.get(name)
@@ -73,7 +88,7 @@ def as_meant(name: str, arguments: Mapping[str, Any], tools: Mapping[str, Tool[A
         if name == "verify":
             settled = _two_of_one_picture(settled, context)
         elif tool is not None and "face" in tool.input_model.model_fields and settled.get("face") is None:
-            number = _face_in_words(said, _only_image(settled), context)
+            number = _face_in_words(said, _only_image(settled, context), context)
             if number is not None:
                 settled["face"] = number
     except VisagentError:
@@ -89,8 +104,10 @@ def _enrolled_instead(arguments: dict[str, Any], context: ToolContext) -> tuple[
     return "enrol", {"images": list(newest), "person": arguments["person"]}
 
 
-def _only_image(arguments: Mapping[str, Any]) -> object:
-    """The one picture that a call is about; None if it is about several."""
+def _only_image(arguments: Mapping[str, Any], context: ToolContext) -> object:
+    """The one picture that a call is about, of a clip its first frame; None if it is about several."""
+    if isinstance(arguments.get("clip"), str):
+        return next(iter(context.pictures.clip(arguments["clip"]).frames), None)
     images = arguments.get("images")
     return images[0] if isinstance(images, list) and len(images) == 1 else arguments.get("image")
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 _HOME = {
     "spoof": ("visagent.tools.spoof.tool", "SPOOF"),
     "expression": ("visagent.tools.expression.tool", "EXPRESSION"),
+    "micro_expression": ("visagent.tools.micro_expression.tool", "MICRO_EXPRESSION"),
     "verify": ("visagent.tools.verify.tool", "VERIFY"),
     "faces": ("visagent.tools.faces.tool", "FACES"),
     "identify": ("visagent.tools.identify.tool", "IDENTIFY"),

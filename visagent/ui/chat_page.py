@@ -10,14 +10,14 @@ import gradio as gr
 from anyio import to_thread
 
 from visagent.agent.approval import Approved, Refused
-from visagent.demo import PHOTO_NAME, QUESTION, demo_photo
+from visagent.demo import PHOTO_NAME, QUESTION, bundled
 from visagent.errors import VisagentError
 from visagent.media import Picture
 from visagent.tools import TOOLS
 from visagent.ui.conversation import Answered, ChatConversation
 from visagent.ui.evidence_view import evidence_html, render
 from visagent.ui.forms import Field, arguments_of, fields_of, filled
-from visagent.ui.house import CAMERA, House, Upload
+from visagent.ui.house import CAMERA, House, Upload, pictures_of
 
 NOTICE = ("What this is not: no certified liveness, no emotion felt, no proof of identity, no medical statement. "
           "Answers can be wrong; a person should look before anything hangs on one. Everything stays on this machine, "
@@ -27,8 +27,10 @@ EXAMPLES = (
     ("Example: spoof?", QUESTION, ("astronaut-replay.jpg",)),
     ("Example: expression", "What expression does she show?", (PHOTO_NAME,)),
     ("Example: same person?", "Is this the same person?", (PHOTO_NAME, "astronaut-replay.jpg")),
+    ("Example: micro-expression?", "Was there a micro-expression? When, and where on the face?",
+     ("astronaut-clip.mp4",)),
 )
-"""Name, question and bundled pictures."""
+"""Name, question and bundled files."""
 
 Updates = dict[Any, Any]
 
@@ -175,7 +177,8 @@ def _wire(page: ChatPage, blocks: gr.Blocks, acts: Acts) -> gr.events.Dependency
 
     def example(question: str, names: tuple[str, ...]) -> Callable[[gr.Request], AsyncIterator[Updates]]:
         async def run(request: gr.Request) -> AsyncIterator[Updates]:
-            async for updates in _begin(page, question, [(demo_photo(name), "") for name in names], request):
+            given = await to_thread.run_sync(lambda: [shown for name in names for shown in pictures_of(bundled(name))])
+            async for updates in _begin(page, question, given, request):
                 yield updates
         return run
 
