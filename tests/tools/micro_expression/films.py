@@ -68,7 +68,7 @@ class ScriptedReader:
     """
 
     identity = ModelIdentity(id="scripted", digest=None)
-    operating_point = OperatingPoint(threshold=0.5, strength=8.0, source="set by hand for a test, not measured")
+    operating_point = OperatingPoint(threshold=0.5, strength=1.0, source="set by hand for a test, not measured")
 
     def __init__(self, moments: dict[float, str], rate: float) -> None:
         self._moments = moments

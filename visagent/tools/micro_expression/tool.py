@@ -14,7 +14,7 @@ from visagent.evidence import Artifact, ArtifactKind, Finding, Score, abstain
 from visagent.tools.contract import ClipId, Tool, ToolContext, ToolInput
 from visagent.tools.micro_expression.movement import Movement, movements
 from visagent.tools.micro_expression.preparation import CannotJudge, PreparedClip, Stretch, prepare
-from visagent.tools.micro_expression.reader import Reader, load_reader
+from visagent.tools.micro_expression.reader import OperatingPoint, Reader, load_reader
 from visagent.tools.micro_expression.regions import in_words, motions, strongest
 from visagent.tools.micro_expression.spotting import Curve, Spotted, read_curve, spot
 from visagent.tools.subject import FaceNumber
@@ -80,21 +80,20 @@ def _finding(request: MicroExpressionInput, context: ToolContext, prepared: Prep
     judged = 1 - min(1.0, sum(end - start for start, end in unseen) / length)
     found = [(look, spotted) for look in looks for spotted in look.found]
     caveats = [NOT_FELT, *_notes(prepared, unseen, judged)]
-    threshold = reader.operating_point.threshold
-    best = max((float(look.curve.score.max()) for look in looks if len(look.curve.score)), default=0.0)
+    point = reader.operating_point
     if not found and judged < LEAST_SEEN:
         why = "the face is out of sight or moves too fast" if unseen else "the clip is too short"
         return abstain(NAME, f"{why} in {100 * (1 - judged):.0f} % of the clip.", caveats=tuple(caveats))
-    source = reader.operating_point.source
-    scores = [Score(name="probability of a micro-expression", value=best, threshold=threshold,
-                    threshold_source=source),
-              Score(name="strength of the strongest brief movement", value=max(
-                  (movement.strength for look in looks for movement in look.moved), default=0.0),
-                    threshold=reader.operating_point.strength, threshold_source=source)]
+    probability, strength = _closest(looks, point)
+    scores = [Score(name="probability of a micro-expression", value=probability, threshold=point.threshold,
+                    threshold_source=point.source),
+              Score(name="strength of the movement", value=strength, threshold=point.strength,
+                    threshold_source=point.source)]
     artifacts = _drawn(request, context, looks, found, reader, unseen, length) if context.draws else ()
     if not found:
-        summary = (f"None: no micro-expression in the {judged * length:.1f} s that could be judged; the highest "
-                   f"probability is {best:.2f}, the threshold {threshold:.2f}.")
+        summary = (f"None: no micro-expression in the {judged * length:.1f} s that could be judged; what comes "
+                   f"closest has a probability of {probability:.2f} (threshold {point.threshold:.2f}) and a strength "
+                   f"of {strength:.1f} (threshold {point.strength:.1f}).")
         return Finding(tool=NAME, answer="none", summary=summary, scores=tuple(scores), artifacts=artifacts,
                        model=reader.identity, caveats=tuple(caveats))
     first = max(found, key=lambda pair: pair[1].score)
@@ -109,6 +108,19 @@ def _finding(request: MicroExpressionInput, context: ToolContext, prepared: Prep
     count = "1 micro-expression" if len(found) == 1 else f"{len(found)} micro-expressions"
     return Finding(tool=NAME, answer=answer, summary=f"{count}. {parts}{more}", scores=tuple(scores),
                    artifacts=artifacts, model=reader.identity, caveats=tuple(caveats))
+
+
+def _closest(looks: Sequence[_Look], point: OperatingPoint) -> tuple[float, float]:
+    """Probability and strength of the best find; without one, of the brief movement that comes closest to it."""
+    kept = [look.found for look in looks]
+    for least in (point.strength, 0.0):
+        if any(kept):
+            break
+        kept = [spot(look.moved, look.curve, probability=0.0, strength=least) for look in looks]
+    closest = max((one for some in kept for one in some), key=lambda one: one.score, default=None)
+    if closest is not None:
+        return closest.score, closest.movement.strength
+    return max((float(look.curve.score.max()) for look in looks if len(look.curve.score)), default=0.0), 0.0
 
 
 def _sentence(look: _Look, spotted: Spotted, classes: Grouping) -> str:
