@@ -142,7 +142,7 @@ def test_the_frames_of_a_clip_bring_their_clip_into_a_session() -> None:
     store = PictureStore()
     ids = store.add_all([picture for picture, _ in clip_frames(data, 3)])
     assert ids == ["image_1", "image_2", "image_3"] and store.clip_ids() == ("clip_1",)
-    assert store.clip("clip_1").data == data and store.clip("clip_1").frames == tuple(ids)
+    assert store.clip("clip_1") == data and store.frames_of("clip_1") == tuple(ids)
     store.clear()
     assert store.clip_ids() == ()
 
@@ -154,14 +154,15 @@ def test_clips_of_all_sessions_share_one_room() -> None:
     other.add_clip(b"3" * 100)
     with pytest.raises(UnknownPicture, match="attach it again"):
         one.clip("clip_1")  # the oldest of all went
-    assert other.clip("clip_1").data == b"2" * 100 and other.clip("clip_2").data == b"3" * 100
+    assert one.clip_ids() == ("clip_1",) and one.frames_of("clip_1") == (), "the session still knows of it"
+    assert other.clip("clip_1") == b"2" * 100 and other.clip("clip_2") == b"3" * 100
     del other  # a session that is dropped leaves nothing behind, nor does one that is cleared
     gc.collect()
     last = PictureStore(shelf=shelf)
     kept = [last.add_clip(b"4" * 100), last.add_clip(b"5" * 100)]
-    assert [len(last.clip(clip).data) for clip in kept] == [100, 100]
+    assert [len(last.clip(clip)) for clip in kept] == [100, 100]
     last.clear()
     one.add_clip(b"6" * 250)
-    assert one.clip("clip_2").data == b"6" * 250
+    assert one.clip("clip_2") == b"6" * 250
     huge = one.add_clip(b"7" * 400)
-    assert len(one.clip(huge).data) == 400, "one that is larger than the room is kept alone"
+    assert len(one.clip(huge)) == 400, "one that is larger than the room is kept alone"

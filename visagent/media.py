@@ -125,19 +125,6 @@ def picture_from_array(rgb: NDArray[np.uint8], *, notes: tuple[str, ...] = ()) -
     return _picture(copy, hashlib.sha256(repr(copy.shape).encode() + copy.tobytes()).hexdigest(), notes)
 
 
-@dataclass(frozen=True, slots=True)
-class ClipFile:
-    """A clip of a session, as its file: a tool that looks at motion reads the frames it needs.
-
-    Attributes:
-        data: The file's bytes.
-        frames: Ids of the pictures that were taken from it, for who looks at pictures.
-    """
-
-    data: bytes = field(repr=False)
-    frames: tuple[str, ...] = ()
-
-
 class PictureStore:
     """The pictures, clips and artifacts of one session, in memory only.
 
@@ -202,17 +189,22 @@ class PictureStore:
         with self._lock:
             return self._keep_clip(data, ())
 
-    def clip(self, clip_id: str) -> ClipFile:
-        """The clip of an id. Raises UnknownPicture."""
+    def clip(self, clip_id: str) -> bytes:
+        """The file of a clip. Raises UnknownPicture: there is none of this id, or it is no longer kept."""
         with self._lock:
             if clip_id not in self._clips:
                 known = f"it has {', '.join(self._clips)}" if self._clips else "attach a clip, not a picture"
                 raise UnknownPicture(f"There is no {clip_id[:20]!r} in this session; {known}.")
-            number, frames = self._clips[clip_id]
+            number, _ = self._clips[clip_id]
         data = self._shelf.get(number)
         if data is None:
             raise UnknownPicture("The clip is no longer kept, newer ones took its room; attach it again.")
-        return ClipFile(data, frames)
+        return data
+
+    def frames_of(self, clip_id: str) -> tuple[str, ...]:
+        """The ids of the pictures that were taken from a clip; none if there is no such clip, or none were."""
+        with self._lock:
+            return self._clips[clip_id][1] if clip_id in self._clips else ()
 
     def clip_ids(self) -> tuple[str, ...]:
         """The ids of all clips, oldest first."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from io import BytesIO
 from typing import Any
 
@@ -22,6 +23,8 @@ from visagent.agent.views import (
     pictures_of,
     reduced,
 )
+from visagent.clip_shelf import ClipShelf
+from visagent.errors import UnknownPicture
 from visagent.media import PictureStore, picture_from_array
 from visagent.tools.models import Models
 
@@ -88,3 +91,23 @@ def test_pixels_of_another_format_are_not_decoded() -> None:
     Image.new("RGB", (8, 8)).save(buffer, format="BMP")
     with pytest.raises(Exception, match="cannot identify"):
         decode_part({"base64": base64.b64encode(buffer.getvalue()).decode()})
+
+
+def test_a_model_that_is_offered_clips_hears_which_pictures_are_of_one(noise: np.ndarray) -> None:
+    shelf = ClipShelf(max_bytes=10)
+    store = PictureStore(shelf=shelf)
+    frames = [replace(picture_from_array(noise), clip=b"the clip") for _ in range(2)]
+    ids = store.add_all([*frames, picture_from_array(noise)])
+    said = "clip_1: image_1, image_2 are frames of it"
+
+    def told(chosen: list[str], *, names_clips: bool) -> list[str]:
+        views = Views("picture", store, Models(), names_clips=names_clips)
+        (message,) = views.attach([message_of("When?", chosen)])
+        return [part["text"] for part in message.content if isinstance(part, dict) and part["type"] == "text"]
+
+    assert said in told(ids, names_clips=True) and said not in told(ids, names_clips=False)
+    assert said not in told(ids[2:], names_clips=True)
+    shelf.put(b"of somebody else")  # takes the room: the conversation goes on, only the clip is gone
+    assert told(ids, names_clips=True)
+    with pytest.raises(UnknownPicture, match="attach it again"):
+        store.clip("clip_1")

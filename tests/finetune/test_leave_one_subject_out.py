@@ -107,7 +107,7 @@ def test_every_subject_is_held_out_once_and_done_folds_are_kept(tmp_path: Path, 
     assert all(not train & held for train, held in seen)
     assert sorted(answer.name for answer in answers) == sorted(clip.name for clip in clips)
     assert all(np.allclose(np.sum(answer.last, 1), 1, atol=1e-4) for answer in answers)
-    (tmp_path / "subject-02.json").unlink()
+    (tmp_path / "3-classes" / "subject-02.json").unlink()
     again = run_folds(labelled(clips, "3"), 3, recipe, tmp_path)
     assert len(seen) == 4 and seen[-1][1] == {"02"}
     assert json.dumps([answer.last for answer in again]) == json.dumps([answer.last for answer in answers])

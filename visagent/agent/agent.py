@@ -17,10 +17,10 @@ from visagent.agent.events import Completed, Event, TextChunk, ToolFinished
 from visagent.agent.grounding import ground
 from visagent.agent.sentences import CheckedSentences
 from visagent.agent.views import message_of
-from visagent.clips import clip_frames, is_clip, is_clip_file, read_bytes
+from visagent.clips import pictures_in
 from visagent.errors import EngineError, QuestionError
 from visagent.evidence import Finding
-from visagent.media import Picture, PictureStore, load_picture
+from visagent.media import Picture, PictureStore
 from visagent.settings import Settings, load_settings
 from visagent.tools.contract import Tool, ToolContext
 from visagent.tools.models import Models
@@ -89,7 +89,8 @@ class Agent:
         if not self._busy.locked():  # what a running turn was told still holds
             self._stop_asked.clear()
         several = [pictures] if isinstance(pictures, str | os.PathLike | bytes | Picture) else list(pictures)
-        loaded = [picture for source in several for picture in _loaded(source)]
+        loaded = [picture for source in several for picture in (
+            [source] if isinstance(source, Picture) else [shown for shown, _ in pictures_in(source, CLIP_FRAMES)])]
         return self._turn(asked, loaded)
 
     def stop(self) -> None:
@@ -186,12 +187,3 @@ class Agent:
         from visagent.tools import TOOLS
 
         return TOOLS
-
-
-def _loaded(source: PictureSource) -> list[Picture]:
-    """A picture, or a few frames of a clip. Raises PictureError."""
-    if isinstance(source, Picture):
-        return [source]
-    if is_clip(source[:64]) if isinstance(source, bytes) else is_clip_file(source):
-        return [frame for frame, _ in clip_frames(read_bytes(source), CLIP_FRAMES)]
-    return [load_picture(source)]

@@ -107,7 +107,7 @@ def _enrolled_instead(arguments: dict[str, Any], context: ToolContext) -> tuple[
 def _only_image(arguments: Mapping[str, Any], context: ToolContext) -> object:
     """The one picture that a call is about, of a clip its first frame; None if it is about several."""
     if isinstance(arguments.get("clip"), str):
-        return next(iter(context.pictures.clip(arguments["clip"]).frames), None)
+        return next(iter(context.pictures.frames_of(arguments["clip"])), None)
     images = arguments.get("images")
     return images[0] if isinstance(images, list) and len(images) == 1 else arguments.get("image")
 

@@ -101,7 +101,7 @@ class Views:
 
     def _clips_of(self, ids: Sequence[str]) -> list[tuple[str, tuple[str, ...]]]:
         """The clips that some of these pictures are frames of, with their frames."""
-        found = [(clip, self._pictures.clip(clip).frames) for clip in self._pictures.clip_ids()]
+        found = [(clip, self._pictures.frames_of(clip)) for clip in self._pictures.clip_ids()]
         return [(clip, frames) for clip, frames in found if set(frames) & set(ids)]
 
     def _view(self, rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
-from visagent.clips.files import MAX_BYTES, read_bytes
+from visagent.clips.files import MAX_BYTES, is_clip, is_clip_file, read_bytes
 from visagent.clips.track import Track, open_track
 from visagent.clips.worker import MEMORY_BYTES, PATIENCE_SECONDS, in_worker, limit_memory
 from visagent.errors import ClipError, DamagedClip
-from visagent.media import MAX_PIXELS, Picture, picture_from_array
+from visagent.media import MAX_PIXELS, Picture, load_picture, picture_from_array
 
 if TYPE_CHECKING:
     from av import VideoFrame
@@ -98,6 +98,21 @@ def clip_frames(data: bytes, count: int) -> list[tuple[Picture, float]]:
     """
     clip = load_clip(data, frames=count)
     return [(replace(frame, clip=data), seconds) for frame, seconds in zip(clip.frames, clip.times, strict=True)]
+
+
+def pictures_in(source: str | os.PathLike[str] | bytes, count: int) -> list[tuple[Picture, float | None]]:
+    """A picture, or a few frames of a clip with their times in seconds, whichever the file is.
+
+    Args:
+        source: A file's path, or the bytes themselves.
+        count: How many frames of a clip.
+
+    Raises:
+        PictureError: As `load_picture` and `load_clip`.
+    """
+    if is_clip(source[:64]) if isinstance(source, bytes) else is_clip_file(source):
+        return list(clip_frames(read_bytes(source), count))
+    return [(load_picture(source), None)]
 
 
 def work(data: bytes, frames: int, at: Sequence[float], max_pixels: int, max_seconds: float, memory: int

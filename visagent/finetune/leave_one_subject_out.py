@@ -25,12 +25,12 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from visagent.datasets.micro_expression.prepared import PreparedClip, load_prepared
-from visagent.datasets.micro_expression.record import MicroExpressionClip
+from visagent.datasets.micro_expression.record import class_in
 from visagent.datasets.micro_expression.windows import Windows
 from visagent.errors import AnalysisError, run_command
 from visagent.evaluation.class_errors import ClassErrors, class_errors
 from visagent.evaluation.results import Result, Row, add_common_options, command_line
-from visagent.finetune.mol import Recipe, joint_loss
+from visagent.finetune.mol import Recipe, joint_loss, keep_recipe
 from visagent.tools.micro_expression.network import MOL, normalised
 from visagent.vision.micro_expression import GROUPINGS, SIDE, Grouping
 from visagent.vision.steady_crop import ALIGNED_SIDE
@@ -72,7 +72,7 @@ def labelled(clips: Sequence[PreparedClip], grouping: Grouping) -> list[Labelled
     classes = list(GROUPINGS[grouping])
     found = []
     for clip in clips:
-        name = MicroExpressionClip((), clip.name, clip.subject, clip.label, clip.source, 0.0).class_in(grouping)
+        name = class_in(clip.label, clip.source, grouping)
         if name is not None:
             found.append(Labelled(clip, classes.index(name)))
     if not found:
@@ -103,6 +103,9 @@ def run_fold(train: Sequence[Labelled], held: Sequence[Labelled], classes: int, 
     torch.manual_seed(recipe.seed)
     network = MOL(classes, with_flow="flow" in recipe.tasks, with_landmarks="landmarks" in recipe.tasks,
                   correspondence=recipe.correspondence, dropout=recipe.dropout)
+    if network.landmarks is not None:
+        middle = np.mean([item.clip.landmarks.mean(0) for item in train], 0) - MARGIN / 2
+        network.landmarks.mean_face.copy_(torch.from_numpy(middle))
     optimizer = torch.optim.AdamW(network.parameters(), lr=recipe.rate, weight_decay=recipe.weight_decay)
     shorts = [(item, short) for item in train for short in range(len(item.clip.short_clips))]
     rng = np.random.default_rng(recipe.seed)
@@ -134,8 +137,9 @@ def _look(network: MOL, item: Labelled) -> list[list[float]]:
 
 
 def run_folds(items: Sequence[Labelled], classes: int, recipe: Recipe, out: Path) -> list[Answer]:
-    """All folds; each is kept in a file, and not run again."""
-    out.mkdir(parents=True, exist_ok=True)
+    """All folds; each is kept in a file, and not run again. Raises SettingsError if the folder has other settings."""
+    out = out / f"{classes}-classes"
+    keep_recipe(recipe, out)
     answers: list[Answer] = []
     for subject in tqdm(sorted({item.clip.subject for item in items}), desc="subjects", mininterval=10):
         file = out / f"subject-{subject}.json"

@@ -150,7 +150,7 @@ def fit(recipe: Recipe, faces: AlignedFaces, dev: AlignedFaces, out: Path) -> MO
 
     accelerator = Accelerator(mixed_precision="bf16" if recipe.precision == "bf16" else "no")
     device, rank = accelerator.device, accelerator.process_index
-    _keep_recipe(recipe, out)
+    keep_recipe(recipe, out)
     torch.manual_seed(recipe.seed)
     network = MOL(NONE + 1, with_flow="flow" in recipe.tasks, with_landmarks="landmarks" in recipe.tasks,
                   correspondence=recipe.correspondence, dropout=recipe.dropout).to(device)
@@ -176,7 +176,8 @@ def fit(recipe: Recipe, faces: AlignedFaces, dev: AlignedFaces, out: Path) -> MO
     return network.eval()
 
 
-def _keep_recipe(recipe: Recipe, out: Path) -> None:
+def keep_recipe(recipe: Recipe, out: Path) -> None:
+    """Write `recipe.json` beside what it makes. Raises SettingsError if another one is there."""
     path = out / "recipe.json"
     out.mkdir(parents=True, exist_ok=True)
     if path.exists() and Recipe.model_validate_json(path.read_text()) != recipe:

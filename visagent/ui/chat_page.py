@@ -17,7 +17,7 @@ from visagent.tools import TOOLS
 from visagent.ui.conversation import Answered, ChatConversation
 from visagent.ui.evidence_view import evidence_html, render
 from visagent.ui.forms import Field, arguments_of, fields_of, filled
-from visagent.ui.house import CAMERA, House, Upload, pictures_of
+from visagent.ui.house import CAMERA, House, Upload, shown_in
 
 NOTICE = ("What this is not: no certified liveness, no emotion felt, no proof of identity, no medical statement. "
           "Answers can be wrong; a person should look before anything hangs on one. Everything stays on this machine, "
@@ -177,7 +177,7 @@ def _wire(page: ChatPage, blocks: gr.Blocks, acts: Acts) -> gr.events.Dependency
 
     def example(question: str, names: tuple[str, ...]) -> Callable[[gr.Request], AsyncIterator[Updates]]:
         async def run(request: gr.Request) -> AsyncIterator[Updates]:
-            given = await to_thread.run_sync(lambda: [shown for name in names for shown in pictures_of(bundled(name))])
+            given = await to_thread.run_sync(lambda: [shown for name in names for shown in shown_in(bundled(name))])
             async for updates in _begin(page, question, given, request):
                 yield updates
         return run

@@ -9,10 +9,10 @@ from typing import Any
 import gradio as gr
 
 from visagent.agent.agent import CLIP_FRAMES
-from visagent.clips import clip_frames, is_clip, read_bytes
+from visagent.clips import pictures_in, read_bytes
 from visagent.errors import PictureError
 from visagent.evidence import Finding
-from visagent.media import Picture, PictureStore, load_picture
+from visagent.media import Picture, PictureStore
 from visagent.settings import Settings
 from visagent.tools.contract import Tool, ToolContext
 from visagent.tools.models import Models
@@ -68,7 +68,7 @@ class House:
             PictureError: It is no picture or clip, or too large; the upload is deleted all the same.
         """
         path = str((upload or {}).get("path", ""))
-        return pictures_of((self.uploads.read if keep else self.uploads.take)(visitor.id, path))
+        return shown_in((self.uploads.read if keep else self.uploads.take)(visitor.id, path))
 
     def picture(self, visitor: Visitor, upload: Upload) -> Picture:
         """One uploaded picture, which stays uploaded. Raises PictureError; a clip is refused."""
@@ -94,8 +94,7 @@ class House:
         return ToolContext(pictures=pictures, models=self.models, settings=self.settings, draws=True)
 
 
-def pictures_of(data: bytes) -> list[tuple[Picture, str]]:
+def shown_in(data: bytes) -> list[tuple[Picture, str]]:
     """A picture, or the frames of a clip, each with what it shows. Raises PictureError."""
-    if not is_clip(data[:64]):
-        return [(load_picture(data), "")]
-    return [(frame, f"the clip at {time:.1f} s") for frame, time in clip_frames(data, CLIP_FRAMES)]
+    return [(picture, "" if time is None else f"the clip at {time:.1f} s")
+            for picture, time in pictures_in(data, CLIP_FRAMES)]

@@ -17,7 +17,6 @@ from visagent.vision.align import similarity
 from visagent.vision.micro_expression import SIDE
 
 Points: TypeAlias = NDArray[np.float64]
-GrayFrames: TypeAlias = NDArray[np.uint8]
 
 ALIGNED_SIDE: Final = 144
 BOX_SIDES: Final = 2.5

@@ -16,13 +16,19 @@ from visagent.datasets.micro_expression.motion import (
     inverse,
     sample,
     shown_points,
-    strengths_of,
     transform,
     true_flow,
     where_seen,
 )
 
 SIZE = (128, 128)
+
+
+def strengths_of(units: dict[int, tuple[float, float]]) -> torch.Tensor:
+    strengths = torch.zeros(len(UNITS), 2)
+    for unit, sides in units.items():
+        strengths[UNITS.index(unit)] = torch.tensor(sides)
+    return strengths
 
 
 def at(field: torch.Tensor, point: torch.Tensor) -> torch.Tensor:

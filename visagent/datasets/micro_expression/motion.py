@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import torch
 
-from visagent.datasets.micro_expression.action_units import UNITS, pull_table
+from visagent.datasets.micro_expression.action_units import pull_table
 
 
 def fields_of(landmarks: torch.Tensor, strengths: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
@@ -44,14 +44,6 @@ def fields_of(landmarks: torch.Tensor, strengths: torch.Tensor, size: tuple[int,
     field = torch.einsum("bjd,bjh,bjw->bdhw", moves, down_y, across_x)
     strongest = field.square().sum(1).amax((1, 2)).sqrt()
     return field / strongest.clamp_min(1e-6)[:, None, None, None]
-
-
-def strengths_of(units: dict[int, tuple[float, float]]) -> torch.Tensor:
-    """Strengths `[U, 2]` from a few action units, each with its strength at the picture's left and right."""
-    strengths = torch.zeros(len(UNITS), 2)
-    for unit, sides in units.items():
-        strengths[UNITS.index(unit)] = torch.tensor(sides)
-    return strengths
 
 
 def envelope(times: torch.Tensor, onset: torch.Tensor, apex: torch.Tensor, release: torch.Tensor, offset: torch.Tensor

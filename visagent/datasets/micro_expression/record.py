@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -37,15 +37,17 @@ class MicroExpressionClip:
     frames_per_second: float
     apex: int | None = None
 
-    def class_in(self, grouping: Grouping) -> str | None:
-        """Its class among three or five; None if it has none there and is left out (as MEGC leaves "others" out)."""
-        if self.source == "smic":
-            return self.label if grouping == "3" else None
-        if self.label in EMOTIONS:
-            return class_of(self.label, grouping)
-        if grouping == "5" and self.label == "others":
-            return "others"
-        return None
+
+def class_in(label: str, source: str, grouping: Grouping) -> str | None:
+    """The class of a set's own label among three or five.
+
+    None if it has none there and is left out, as MEGC leaves "others" out.
+    """
+    if source == "smic":
+        return label if grouping == "3" else None
+    if label in EMOTIONS:
+        return class_of(label, grouping)
+    return "others" if grouping == "5" and label == "others" else None
 
 
 def frames_in(folder: Path) -> dict[int, Path]:
@@ -102,14 +104,3 @@ def read_coding(root: Path, pattern: str, columns: Sequence[str]) -> list[Mappin
 def as_number(text: str) -> int | None:
     """A frame's number; None for what the tables write where there is none ("/")."""
     return int(float(text)) if re.fullmatch(r"\d+(\.0+)?", text) else None
-
-
-def subjects_of(clips: Iterable[MicroExpressionClip]) -> list[str]:
-    """Who is seen, in order: the folds of leave-one-subject-out."""
-    return sorted({clip.subject for clip in clips})
-
-
-def leave_one_out(clips: Sequence[MicroExpressionClip], subject: str
-                  ) -> tuple[list[MicroExpressionClip], list[MicroExpressionClip]]:
-    """The clips of everybody else, and those of a subject."""
-    return ([clip for clip in clips if clip.subject != subject], [clip for clip in clips if clip.subject == subject])

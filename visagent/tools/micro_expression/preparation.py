@@ -54,14 +54,12 @@ class Stretch:
         crops: uint8 `[T, 128, 128]`.
         seconds: When each frame is shown, `[T]`.
         landmarks: In pixels of the crops, float64 `[T, 68, 2]`.
-        placings: From pixels of the clip's frames, as they are read, to those of the crops, `[T, 2, 3]`.
         restless: Whether the head moves too fast to see the skin, at each frame `[T]`.
     """
 
     crops: NDArray[np.uint8]
     seconds: NDArray[np.float64]
     landmarks: NDArray[np.float64]
-    placings: NDArray[np.float64]
     restless: NDArray[np.bool_]
 
 
@@ -72,16 +70,10 @@ class PreparedClip:
     Attributes:
         stretches: In order, none overlapping.
         whole: What is known of the clip.
-        frames: How many were read.
-        seen: Of these, how many show the face.
-        size: Width and height of the frames as they were read.
     """
 
     stretches: tuple[Stretch, ...]
     whole: Whole
-    frames: int
-    seen: int
-    size: tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -138,13 +130,11 @@ class _Reading:
         self._parts: list[_Part] = []
         self._unconfirmed: list[_Part] = []
         self._frames = 0
-        self._size = (0, 0)
         self._scale = 1.0
 
     def add(self, frame: MovingFrame) -> None:
         """Take the next frame. Raises CannotJudge."""
         self._frames += 1
-        self._size = frame.gray.shape[1], frame.gray.shape[0]
         tracker = self._tracker
         points = self._first(frame) if tracker is None else tracker.follow(frame.gray, frame.seconds)
         if points is None or self._tracker is None:
@@ -201,7 +191,7 @@ class _Reading:
         stretches = tuple(_stretch(parts) for parts in _unbroken(self._parts) if len(parts) >= LEAST_FRAMES)
         if not stretches:
             raise CannotJudge("the face is never seen for eight frames in a row.")
-        return PreparedClip(stretches, whole, self._frames, len(self._parts), self._size)
+        return PreparedClip(stretches, whole)
 
 
 def _count(faces: int) -> str:
@@ -241,7 +231,7 @@ def _stretch(parts: list[_Part]) -> Stretch:
     where = placings(landmarks, per_second)
     crops = np.stack([part.crop(placing) for part, placing in zip(parts, where, strict=True)])
     in_crops = np.stack([placed(points, placing) for points, placing in zip(landmarks, where, strict=True)])
-    return Stretch(crops, seconds, in_crops, where, _restless(where, landmarks, per_second))
+    return Stretch(crops, seconds, in_crops, _restless(where, landmarks, per_second))
 
 
 def _restless(where: NDArray[np.float64], landmarks: NDArray[np.float64], per_second: float) -> NDArray[np.bool_]:

@@ -54,7 +54,7 @@ def run_micro_expression(request: MicroExpressionInput, context: ToolContext) ->
     detector = context.models.get(load_face_detector)
     reader = context.models.get(load_reader)
     try:
-        prepared = prepare(clip.data, detector, number=request.face,
+        prepared = prepare(clip, detector, number=request.face,
                            told=lambda seconds: context.progress("reading the clip", round(10 * seconds), 0))
     except CannotJudge as why:
         return abstain(NAME, str(why), caveats=(NOT_FELT,))
