@@ -193,8 +193,9 @@ class PictureStore:
         """The file of a clip. Raises UnknownPicture: there is none of this id, or it is no longer kept."""
         with self._lock:
             if clip_id not in self._clips:
-                known = f"it has {', '.join(self._clips)}" if self._clips else "attach a clip, not a picture"
-                raise UnknownPicture(f"There is no {clip_id[:20]!r} in this session; {known}.")
+                if not self._clips:
+                    raise UnknownPicture("This is looked for in a clip; attach a clip, not a picture.")
+                raise UnknownPicture(f"There is no {clip_id[:20]!r} in this session; it has {', '.join(self._clips)}.")
             number, _ = self._clips[clip_id]
         data = self._shelf.get(number)
         if data is None:

@@ -64,6 +64,23 @@ def test_a_model_that_hands_findings_on_is_not_asked_to_word_them(screen: Tool[S
     assert "".join(event.text for event in events if isinstance(event, TextChunk)).strip() == answer.text
 
 
+def test_a_tool_that_the_model_was_not_told_of_is_called_by_the_words(picture: Picture) -> None:
+    """Its models say that they can do what they were trained for, and no more."""
+    engine = ScriptedEngine(script=["I look at single pictures."] * 2, hands_on_findings=True, known_tools=("spoof",))
+    agent = Agent(Settings(engine="scripted"), engine=engine)
+    answer = agent.ask("Is there a micro-expression?", picture)
+    assert [(found.tool, found.state) for found in answer.findings] == [("micro_expression", State.not_possible)]
+    assert "attach a clip" in answer.text and engine.inputs == []
+    assert agent.ask("What is a micro-expression?").findings == () and len(engine.inputs) == 1
+
+
+def test_a_call_of_the_model_reaches_no_tool_beside_those_offered(picture: Picture) -> None:
+    call = CALL.replace("spoof", "micro_expression").replace("image", "clip")
+    engine = ScriptedEngine(script=[call, "Done."], known_tools=("spoof",))
+    answer = Agent(Settings(engine="scripted"), engine=engine).ask("Is it live?", picture)
+    assert [found.tool for found in answer.findings] == ["unknown"]
+
+
 def test_events_come_in_order_and_the_text_adds_up(screen: Tool[ScreenInput], picture: Picture) -> None:
     agent, _ = agent_of([CALL, SPOOF], screen)
     events = list(agent.stream("Is it live?", picture))

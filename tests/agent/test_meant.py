@@ -10,7 +10,7 @@ import pytest
 from langchain_core.messages import AIMessage, HumanMessage
 
 import visagent
-from visagent.agent.meant import as_meant
+from visagent.agent.meant import as_meant, call_in_words
 from visagent.media import PictureStore, load_picture, picture_from_array
 from visagent.settings import Settings
 from visagent.tools import TOOLS
@@ -125,23 +125,30 @@ def test_nobody_is_kept_without_a_picture() -> None:
 @pytest.mark.parametrize(("said", "classes"), [
     ("Was there a micro-expression? When, and where on the face?", None), ("Micro expressions, five classes?", "5"),
     ("did something flash across her face?", None), ("For a split second, did she smile?", None),
-    ("Is there an involuntary movement of the mouth?", None)])
+    ("Is there an involuntary movement of the mouth?", None), ("What is the micro-expression in it?", None)])
 def test_who_asks_of_a_clip_for_what_is_brief_means_micro_expressions(said: str, classes: str | None) -> None:
     context = context_of(1)
     context.pictures.add_clip(b"one")
     context.pictures.add_clip(b"another")
     wanted = {"clip": "clip_2"} | ({"classes": classes} if classes else {})
-    assert settled(said, context, "expression") == ("micro_expression", wanted)
+    assert call_in_words(said, {"micro_expression"}, context) == ("micro_expression", wanted)
 
 
-@pytest.mark.parametrize("said", ["What expression does she show?", "Is this a live face?"])
-def test_other_questions_about_a_clip_stay_what_they_are(said: str) -> None:
+@pytest.mark.parametrize("said", ["What expression does she show?", "Is this a live face?",
+                                  "What is a micro-expression?", "what are micro-expressions",
+                                  "What's micro emotion?"])
+def test_other_questions_about_a_clip_are_left_to_the_model(said: str) -> None:
     context = context_of(1)
     context.pictures.add_clip(b"one")
-    assert settled(said, context, "expression") == ("expression", {"image": "image_1"})
+    assert call_in_words(said, {"micro_expression"}, context) is None
 
 
 def test_of_a_picture_only_the_word_itself_means_them() -> None:
     context = context_of(1)
-    assert settled("Is it a brief expression?", context, "expression")[0] == "expression"
-    assert settled("Is it a micro-expression?", context, "expression") == ("micro_expression", {"clip": "clip_1"})
+    assert call_in_words("Is it a brief expression?", {"micro_expression"}, context) is None
+    assert call_in_words("Is it a micro-expression?", {"micro_expression"}, context) == (
+        "micro_expression", {"clip": "clip_1"})
+
+
+def test_words_make_no_call_of_a_tool_that_the_model_knows() -> None:
+    assert call_in_words("Is it a micro-expression?", {"private_identify"}, context_of(1)) is None

@@ -3,13 +3,13 @@
 Small models choose the tool and the picture, and little else: "is the left one real?" becomes a call without a face,
 "are these two the same?" about one picture of two people a call for a second picture that is not there, and "remember
 him as Tom" may even become a call to forget Tom. What the person wrote settles these; nothing is filled in that does
-not stand there, and what the model did say is kept.
+not stand there, and what the model did say is kept. A tool of which a model was not told is called by the words alone.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
 from langchain_core.messages import BaseMessage, HumanMessage
@@ -48,8 +48,9 @@ _IN_PRIVATE: Final = re.compile(r"\bprivate(?:ly)?\b|\bencrypt\w*|\bconfidential
                                 r"learning|uploading|sharing)\b", re.IGNORECASE)
 
 
-_OF_EXPRESSION: Final = ("expression", "faces", "micro_expression", "spoof")
 _MICRO: Final = re.compile(r"\bmicro[- ]?(?:expression|emotion)s?\b", re.IGNORECASE)
+_THE_WORD: Final = re.compile(r"\bwhat(?:'?s| is| are| does)? (?:an? |the (?:word|term) )?[\"']?micro", re.IGNORECASE)
+"""What micro-expressions are is no question about a face."""
 _BRIEF: Final = re.compile(r"\b(?:fleeting|involuntary|suppressed|hidden|brief|momentary|split[- ]second) "
                            r"(?:expression|emotion|movement)s?\b|\btwitch(?:es|ed)?\b|\bflash(?:es|ed)? "
                            r"(?:across|over)\b|\bfor (?:a split second|an instant|a moment)\b", re.IGNORECASE)
@@ -75,12 +76,6 @@ def as_meant(name: str, arguments: Mapping[str, Any], tools: Mapping[str, Tool[A
     settled = dict(arguments)
     if name == "identify" and "private_identify" in tools and _IN_PRIVATE.search(said):
         name, settled = "private_identify", {key: value for key, value in settled.items() if key != "person"}
-    clips = context.pictures.clip_ids()
-    if name in _OF_EXPRESSION and "micro_expression" in tools and (_MICRO.search(said)
-                                                                   or (clips and _BRIEF.search(said))):
-        name, settled = "micro_expression", {"clip": (clips or ("clip_1",))[-1]}
-        if _FIVE_CLASSES.search(said):
-            settled["classes"] = "5"
     if name == "forget" and "enrol" in tools and _KEEP.search(said) and not _DROP.search(said):
         name, settled = _enrolled_instead(settled, context)
     tool = tools.get(name)
@@ -94,6 +89,24 @@ def as_meant(name: str, arguments: Mapping[str, Any], tools: Mapping[str, Tool[A
     except VisagentError:
         pass  # the tool meets the same difficulty, and says it better
     return name, settled
+
+
+def call_in_words(said: str, tools: Collection[str], context: ToolContext) -> tuple[str, dict[str, Any]] | None:
+    """The call that a person's words ask for of a tool that the model was not told of; None if they ask for none.
+
+    A model that cannot read about a tool does not call it, and would say that there is no such thing.
+
+    Args:
+        said: What the person wrote.
+        tools: Names of the tools that the model was not told of.
+        context: Where the clips are.
+    """
+    clips = context.pictures.clip_ids()
+    named = _MICRO.search(said) and not _THE_WORD.search(said)
+    if "micro_expression" not in tools or not (named or (clips and _BRIEF.search(said))):
+        return None
+    arguments = {"clip": clips[-1] if clips else "clip_1"}  # without a clip the tool asks for one
+    return "micro_expression", arguments | ({"classes": "5"} if _FIVE_CLASSES.search(said) else {})
 
 
 def _enrolled_instead(arguments: dict[str, Any], context: ToolContext) -> tuple[str, dict[str, Any]]:

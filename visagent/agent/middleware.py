@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
+from uuid import uuid4
 
 from langchain.agents.middleware import AgentMiddleware, ModelRequest, ModelResponse
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
@@ -19,7 +20,7 @@ from pydantic import ValidationError
 from visagent.agent.approval import ApprovalAsked, Decision, Refused, propose
 from visagent.agent.engines.base import MAX_ANSWER_TOKENS, Engine
 from visagent.agent.events import ToolFinished, ToolStarted
-from visagent.agent.meant import as_meant
+from visagent.agent.meant import as_meant, call_in_words
 from visagent.agent.named import name_in_words
 from visagent.agent.toolkit import finding_text, input_for_model
 from visagent.agent.views import Views
@@ -86,8 +87,10 @@ class RunTools(AgentMiddleware[Any, Any, Any]):
         super().__init__()
         self._by_name = {tool.name: tool for tool in tools}
         self._askable = {tool.name: tool for tool in (*beside, *tools)}
+        self._untold = self._askable.keys() - self._by_name.keys()
         self._context = context
         self._pictures = context.pictures
+        self._of_words = ""  # the id of the call that the person's words made
         self._waiting: ApprovalAsked | None = None
         self._broken_off = False
         self._done: dict[str, Finding] = {}
@@ -106,6 +109,17 @@ class RunTools(AgentMiddleware[Any, Any, Any]):
         if self._waiting is not None:
             self._waiting.answer(Refused("the turn was broken off"))
 
+    def wrap_model_call(self, request: ModelRequest[Any],
+                        handler: Callable[[ModelRequest[Any]], ModelResponse[Any]]) -> ModelResponse[Any] | AIMessage:
+        """Call the model, unless the person's words ask for a tool of which it was not told."""
+        last = request.messages[-1]
+        asked = call_in_words(last.text, self._untold, self._context) if isinstance(last, HumanMessage) else None
+        if asked is None:
+            return handler(request)
+        name, arguments = asked
+        self._of_words = uuid4().hex
+        return AIMessage("", tool_calls=[{"name": name, "args": arguments, "id": self._of_words}])
+
     def wrap_tool_call(self, request: ToolCallRequest,
                        handler: Callable[[ToolCallRequest], ToolMessage | Command[Any]]) -> ToolMessage | Command[Any]:
         """Check, announce, run, and turn whatever happens into a finding."""
@@ -120,7 +134,7 @@ class RunTools(AgentMiddleware[Any, Any, Any]):
         if (meant, settled) != (call["name"], call["args"]):
             call = {**call, "name": meant, "args": settled}
             request = request.override(tool_call=call)
-        turned = meant != named
+        turned = meant != named or call["id"] == self._of_words
         key = f"{call['name']} {sorted(call['args'].items(), key=str)}"
         if key in self._done:
             return _message(self._done[key], call["id"])

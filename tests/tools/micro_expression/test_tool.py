@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from visagent.clips import pictures_in
 from visagent.evidence import Finding, State
-from visagent.media import PictureStore
+from visagent.media import PictureStore, picture_from_array
 from visagent.settings import Settings
 from visagent.tools.contract import ToolContext
 from visagent.tools.micro_expression import tool as tool_module
@@ -162,6 +163,16 @@ def test_a_corrupt_tail_is_told(ask: Ask, smile: Smile) -> None:
 def test_a_clip_that_cannot_be_read_is_not_possible(ask: Ask, smile: Smile) -> None:
     finding = ask(as_file(smile[0])[:300])
     assert finding.state is State.not_possible and "corrupt" in str(finding.reason)
+
+
+def test_it_speaks_of_the_frames_that_were_taken_from_the_clip_in_order(models: Models, store: PictureStore,
+                                                                        smile: Smile) -> None:
+    store.add(picture_from_array(np.zeros((64, 64, 3), np.uint8)))
+    frames = [frame for frame, _ in pictures_in(as_file(smile[0]), 3)]
+    store.add_all(frames)
+    context = ToolContext(pictures=store, models=models, settings=Settings())
+    finding = MICRO_EXPRESSION.call({"clip": "clip_1"}, context)
+    assert finding.state is State.answered and finding.images == ("image_2", "image_3", "image_4")
 
 
 def test_a_clip_that_is_not_there_is_asked_for(ask: Ask, models: Models, store: PictureStore) -> None:

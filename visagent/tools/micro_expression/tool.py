@@ -57,7 +57,7 @@ def run_micro_expression(request: MicroExpressionInput, context: ToolContext) ->
         prepared = prepare(clip, detector, number=request.face,
                            told=lambda seconds: context.progress("reading the clip", round(10 * seconds), 0))
     except CannotJudge as why:
-        return abstain(NAME, str(why), caveats=(NOT_FELT,))
+        return abstain(NAME, str(why), images=context.pictures.frames_of(request.clip), caveats=(NOT_FELT,))
     looks = [_look(stretch, reader, context) for stretch in prepared.stretches]
     return _finding(request, context, prepared, looks, reader)
 
@@ -80,10 +80,12 @@ def _finding(request: MicroExpressionInput, context: ToolContext, prepared: Prep
     judged = 1 - min(1.0, sum(end - start for start, end in unseen) / length)
     found = [(look, spotted) for look in looks for spotted in look.found]
     caveats = [NOT_FELT, *_notes(prepared, unseen, judged)]
+    images = context.pictures.frames_of(request.clip)
     point = reader.operating_point
     if not found and judged < LEAST_SEEN:
         why = "the face is out of sight or moves too fast" if unseen else "the clip is too short"
-        return abstain(NAME, f"{why} in {100 * (1 - judged):.0f} % of the clip.", caveats=tuple(caveats))
+        return abstain(NAME, f"{why} in {100 * (1 - judged):.0f} % of the clip.", images=images,
+                       caveats=tuple(caveats))
     probability, strength = _closest(looks, point)
     scores = [Score(name="probability of a micro-expression", value=probability, threshold=point.threshold,
                     threshold_source=point.source),
@@ -94,8 +96,8 @@ def _finding(request: MicroExpressionInput, context: ToolContext, prepared: Prep
         summary = (f"None: no micro-expression in the {judged * length:.1f} s that could be judged; what comes "
                    f"closest has a probability of {probability:.2f} (threshold {point.threshold:.2f}) and a strength "
                    f"of {strength:.1f} (threshold {point.strength:.1f}).")
-        return Finding(tool=NAME, answer="none", summary=summary, scores=tuple(scores), artifacts=artifacts,
-                       model=reader.identity, caveats=tuple(caveats))
+        return Finding(tool=NAME, answer="none", summary=summary, scores=tuple(scores), images=images,
+                       artifacts=artifacts, model=reader.identity, caveats=tuple(caveats))
     first = max(found, key=lambda pair: pair[1].score)
     names = tuple(GROUPINGS[request.classes])
     likely = grouped(first[1].probabilities, request.classes)
@@ -107,7 +109,7 @@ def _finding(request: MicroExpressionInput, context: ToolContext, prepared: Prep
     more = f" {len(found) - len(told)} weaker ones are left out." if len(found) > len(told) else ""
     count = "1 micro-expression" if len(found) == 1 else f"{len(found)} micro-expressions"
     return Finding(tool=NAME, answer=answer, summary=f"{count}. {parts}{more}", scores=tuple(scores),
-                   artifacts=artifacts, model=reader.identity, caveats=tuple(caveats))
+                   images=images, artifacts=artifacts, model=reader.identity, caveats=tuple(caveats))
 
 
 def _closest(looks: Sequence[_Look], point: OperatingPoint) -> tuple[float, float]:
