@@ -114,9 +114,9 @@ WEIGHTS: tuple[Weight, ...] = (
         path="weights/mol",
         files={
             "model.safetensors": "4c29bda79b90985952dfef339aec0acf05af01811864e2f1cc24355f096ce1de",
-            "operating_point.json": "be99dc9f6a39d820f9aa721567044c2203d88962b93d013b7c437124843001c3",
+            "operating_point.json": "3f0a57e02501b36b04680db7530e21054ff783d3d6e0f9b3cdab222af3995d05",
         },
-        bytes=8_791_529,
+        bytes=8_791_531,
         licence="CC-BY-NC-4.0",
         format="safetensors",
         card="README.md",

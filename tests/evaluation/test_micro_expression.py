@@ -25,8 +25,8 @@ from visagent.vision.detect import load_face_detector
 from visagent.vision.micro_expression import EMOTIONS, NONE, THREE, class_of, grouped
 
 
-def movement(onset: float, offset: float, strength: float) -> Movement:
-    return Movement(onset, (onset + offset) / 2, offset, strength, np.ones((32, 32, 2), np.float32), 0.0)
+def movement(onset: float, offset: float, explained: float) -> Movement:
+    return Movement(onset, (onset + offset) / 2, offset, explained, np.ones((32, 32, 2), np.float32), 0.0)
 
 
 def played(events: tuple[Event, ...], *moved: Movement, happy: tuple[float, float] = (0, 10)) -> Played:
@@ -44,32 +44,32 @@ FROWN = Event("anger", 5.0, 5.2, 5.4, 0.7)
 
 
 def test_events_and_finds_are_matched_once_each_by_half_of_their_union() -> None:
-    film = played((SMILE, FROWN), movement(1.05, 1.4, 50), movement(5.3, 5.6, 40), movement(8.0, 8.3, 30))
-    errors = event_errors([film], 0.5, 10)
+    film = played((SMILE, FROWN), movement(1.05, 1.4, 0.5), movement(5.3, 5.6, 0.4), movement(8.0, 8.3, 0.3))
+    errors = event_errors([film], 0.5, 0.1)
     assert (errors.hits, errors.events, errors.finds, errors.right) == (1, 2, 3, 1)
     assert errors.f1 == pytest.approx(2 * 1 / (2 + 3)) and errors.off == pytest.approx((0.025,))
-    assert event_errors([film], 0.5, 35).finds == 2, "weaker movements are none"
+    assert event_errors([film], 0.5, 0.35).finds == 2, "weaker movements are none"
     assert event_errors([film], 0.995, 10).finds == 0, "nor is what the network does not see as one"
-    assert event_errors([film, played((), movement(2, 2.3, 20))], 0.5, 10).f1 == pytest.approx(2 / 6)
+    assert event_errors([film, played((), movement(2, 2.3, 0.2))], 0.5, 0.1).f1 == pytest.approx(2 / 6)
 
 
 def test_a_wrong_class_is_a_hit_that_is_not_right() -> None:
-    errors = event_errors([played((FROWN,), movement(5.0, 5.4, 50))], 0.5, 10)
+    errors = event_errors([played((FROWN,), movement(5.0, 5.4, 0.5))], 0.5, 0.1)
     assert (errors.hits, errors.right) == (1, 0)
 
 
 def test_small_events_are_neither_missed_nor_found() -> None:
-    film = played((SMILE, FROWN), movement(1.0, 1.4, 50), movement(5.0, 5.4, 40))
-    errors = event_errors([film], 0.5, 10, smallest=1.0)
+    film = played((SMILE, FROWN), movement(1.0, 1.4, 0.5), movement(5.0, 5.4, 0.4))
+    errors = event_errors([film], 0.5, 0.1, smallest=1.0)
     assert (errors.hits, errors.events, errors.finds) == (1, 1, 1)
 
 
 def test_the_best_point_leaves_out_what_is_wrong() -> None:
-    films = [played((SMILE,), movement(1.0, 1.4, 50), movement(7, 7.3, 12), happy=(0, 3)),
-             played((), movement(4, 4.3, 12))]
-    probability, strength = best_point(films)
-    assert event_errors(films, probability, strength).f1 == 1
-    assert strength > 12 and probability < 0.9
+    films = [played((SMILE,), movement(1.0, 1.4, 0.5), movement(7, 7.3, 0.12), happy=(0, 3)),
+             played((), movement(4, 4.3, 0.12))]
+    probability, explained = best_point(films)
+    assert event_errors(films, probability, explained).f1 == 1
+    assert explained > 0.12 and probability < 0.9
 
 
 def test_the_classes_are_counted_as_scikit_learn_counts_them() -> None:

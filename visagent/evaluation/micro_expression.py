@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from visagent.datasets.micro_expression.drawing import Draw
 from visagent.datasets.micro_expression.faces import AlignedFaces, load_faces
 from visagent.datasets.micro_expression.windows import Windows, simulate
+from visagent.datasets.sources import Split
 from visagent.errors import WeightsError, run_command
 from visagent.evaluation.class_errors import ClassErrors, class_errors
 from visagent.evaluation.intervals import Share
@@ -35,6 +36,8 @@ from visagent.vision.micro_expression import EMOTIONS, GROUPINGS, NONE, Grouping
 AMPLITUDES: Final = (0.5, 3.0)
 BANDS: Final = ((0.3, 0.5), (0.5, 0.9), (0.9, 1.6), (1.6, 3.0))
 BATCH: Final = 32
+OF_SPLIT: Final[dict[Split, str]] = {"dev": "development (people not in training)",
+                                     "test": "test (people in neither training nor development)"}
 FAILED: Final = 0.10
 """A landmark further off than this many distances between the eyes has failed."""
 
@@ -61,7 +64,7 @@ def held_out_windows(faces: AlignedFaces, count: int, seed: int, amplitudes: tup
         yield simulate(photos, marks, draw, emotions=emotions, amplitudes=sizes)
 
 
-def measure(network: MOL, faces: AlignedFaces, *, count: int, seed: int, command: str,
+def measure(network: MOL, faces: AlignedFaces, *, count: int, seed: int, command: str, split: Split = "test",
             models: Mapping[str, ModelIdentity] | None = None) -> Result:
     """Look at windows of a split and compare with what is true of them."""
     probabilities, truth, sizes = [], [], []
@@ -86,7 +89,7 @@ def measure(network: MOL, faces: AlignedFaces, *, count: int, seed: int, command
                  Row("landmarks: windows of over 0.10 (failure rate)", Share(int((off > FAILED).sum()), off.size))]
     rows += flows.rows()
     return Result(title="Micro-expressions, simulated windows", command=command, rows=tuple(rows),
-                  split="test (people in neither training nor development)", seed=seed, models=models or {},
+                  split=OF_SPLIT[split], seed=seed, models=models or {},
                   extra={"By size of the movement": _by_size(said, right, size)},
                   notes=(f"{count} windows of eight frames in half a second, one of {len(set(faces.people))} people "
                          "for each; expressions of 0.5 to 3 pixels of the crop where nothing else is said, beside "
@@ -189,14 +192,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--faces", type=Path, required=True)
     parser.add_argument("--run", type=Path, help="checkpoint of a training, flow head and all; the shipped network if "
                                                  "left out")
+    parser.add_argument("--split", choices=list(OF_SPLIT), default="test")
     parser.add_argument("--count", type=int, default=3000, help="windows")
     add_common_options(parser, model=False)
     options = parser.parse_args(arguments)
     network, identity = _shipped() if options.run is None else _trained(options.run)
-    command = command_line("micro_expression", faces=options.faces, run=options.run, count=options.count,
-                           seed=options.seed)
-    measure(network, load_faces(options.faces, "test"), count=options.limit or options.count, seed=options.seed,
-            command=command, models={"MOL": identity}).show(as_json=options.json)
+    command = command_line("micro_expression", faces=options.faces, run=options.run, split=options.split,
+                           count=options.count, seed=options.seed)
+    measure(network, load_faces(options.faces, options.split), count=options.limit or options.count, seed=options.seed,
+            command=command, split=options.split, models={"MOL": identity}).show(as_json=options.json)
 
 
 def _shipped() -> tuple[MOL, ModelIdentity]:

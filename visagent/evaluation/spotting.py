@@ -36,7 +36,7 @@ from visagent.vision.micro_expression import class_of, grouped
 
 OVERLAP: Final = 0.5
 PROBABILITIES: Final = (0.3, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
-STRENGTHS: Final = (3.0, 5.0, 8.0, 10.0, 15.0, 20.0, 30.0)
+EXPLAINED: Final = (0.05, 0.07, 0.1, 0.13, 0.15, 0.2, 0.25, 0.3)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -48,10 +48,10 @@ class Played:
     seconds: float
     length: float
 
-    def found(self, probability: float, strength: float) -> list[Spotted]:
+    def found(self, probability: float, explained: float) -> list[Spotted]:
         """The finds by an operating point."""
         return [spotted for moved, curve in self.stretches
-                for spotted in spot(moved, curve, probability=probability, strength=strength)]
+                for spotted in spot(moved, curve, probability=probability, explained=explained)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,19 +85,19 @@ def overlap(event: Event, found: Spotted) -> float:
     return max(0.0, common) / union if union > 0 else 0.0
 
 
-def event_errors(films: Sequence[Played], probability: float, strength: float, *, smallest: float = 0.0
+def event_errors(films: Sequence[Played], probability: float, explained: float, *, smallest: float = 0.0
                  ) -> EventErrors:
     """Match finds to events, the most overlapping pairs first.
 
     Args:
         films: What was found in them.
-        probability, strength: Which finds.
+        probability, explained: Which finds.
         smallest: Events of fewer pixels are left out, and so are finds that hit them.
     """
     hits = events = finds = right = 0
     off: list[float] = []
     for film in films:
-        spotted = film.found(probability, strength)
+        spotted = film.found(probability, explained)
         pairs = sorted(((overlap(event, found), i, j) for i, event in enumerate(film.events)
                         for j, found in enumerate(spotted)), reverse=True)
         taken_events: dict[int, int] = {}
@@ -143,8 +143,8 @@ def play(data: bytes, events: tuple[Event, ...], detector: FaceDetector, reader:
 
 
 def best_point(films: Sequence[Played]) -> tuple[float, float]:
-    """The probability and the strength with the best F1."""
-    return max(product(PROBABILITIES, STRENGTHS), key=lambda point: event_errors(films, *point).f1)
+    """The probability and the share explained with the best F1."""
+    return max(product(PROBABILITIES, EXPLAINED), key=lambda point: event_errors(films, *point).f1)
 
 
 def measure(films: Sequence[Played], point: tuple[float, float], *, command: str, seed: int, split: str,
@@ -161,10 +161,10 @@ def measure(films: Sequence[Played], point: tuple[float, float], *, command: str
             Row("seconds for a second of film", sum(film.seconds for film in films) / length)]
     if whole.off:
         rows.append(Row("apex off by, median, seconds", float(np.median(whole.off))))
-    table = [["probability", *(f"strength {strength:g}" for strength in STRENGTHS)]]
+    table = [["probability", *(f"explained {explained:g}" for explained in EXPLAINED)]]
     for probability in PROBABILITIES:
-        table.append([f"{probability:g}", *(f"{event_errors(films, probability, strength).f1:.3f}"
-                                            for strength in STRENGTHS)])
+        table.append([f"{probability:g}", *(f"{event_errors(films, probability, explained).f1:.3f}"
+                                            for explained in EXPLAINED)])
     return Result(title="Micro-expressions found in films", command=command, rows=tuple(rows), split=split, seed=seed,
                   models={"MOL": reader.identity}, extra={"F1 by operating point": table}, notes=(description,))
 
@@ -192,7 +192,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                          distracts=not options.still)
         films.append(play(encode(film, options.frames_per_second), film.events, detector, reader))
     own = reader.operating_point
-    point = best_point(films) if options.best else (own.threshold, own.strength)
+    point = best_point(films) if options.best else (own.threshold, own.explained)
     command = command_line("spotting", faces=options.faces, split=options.split, weights=options.weights, count=count,
                            frames_per_second=options.frames_per_second, best=options.best,
                            still=options.still, seed=options.seed)

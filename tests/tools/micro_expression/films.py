@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import visagent
-from visagent.datasets.micro_expression.films import Film, make_film
+from visagent.datasets.micro_expression.films import REPEATABLE, Film, make_film
 from visagent.evidence import ModelIdentity
 from visagent.tools.micro_expression.reader import OperatingPoint
 from visagent.vision.detect import detect_faces, load_face_detector
@@ -45,7 +45,8 @@ def as_file(frames: Sequence[Gray] | Iterator[Gray], rate: int = 30, times: Sequ
     """Gray frames as an MP4 file, shown at a rate or at given seconds."""
     stream = BytesIO()
     with av.open(stream, "w", format="mp4") as opened:
-        track = opened.add_stream("libx264", rate=rate, options={"crf": str(quality), "preset": "veryfast"})
+        track = opened.add_stream("libx264", rate=rate, options={"crf": str(quality), "preset": "veryfast",
+                                                              "x264-params": REPEATABLE})
         track.pix_fmt = "yuv420p"
         track.codec_context.time_base = Fraction(1, 1000)
         for number, gray in enumerate(frames):
@@ -68,7 +69,7 @@ class ScriptedReader:
     """
 
     identity = ModelIdentity(id="scripted", digest=None)
-    operating_point = OperatingPoint(threshold=0.5, strength=1.0, source="set by hand for a test, not measured")
+    operating_point = OperatingPoint(threshold=0.5, explained=0.01, source="set by hand for a test, not measured")
 
     def __init__(self, moments: dict[float, str], rate: float) -> None:
         self._moments = moments

@@ -15,7 +15,7 @@ from visagent.tools.micro_expression.movement import (
     envelope_of,
     movements,
     skin_mask,
-    strongest_movement,
+    strongest_movements,
     without_head,
 )
 
@@ -38,17 +38,20 @@ def landmarks() -> NDArray[np.float64]:
 
 def film(texture: NDArray[np.float32], seconds: NDArray[np.float64], *, place: tuple[int, int] = (45, 95),
          pixels: float = 2.0, onset: float = 0.9, apex: float = 1.05, offset: float = 1.3, drift: float = 0.0,
-         slow: float = 0.0, noise: float = 1.5, width: float = 12, seed: int = 1) -> Crops:
-    """A texture in which a spot moves up between onset and offset, the whole of it drifts, and a spot moves slowly."""
+         slow: float = 0.0, blink: float = 0.0, noise: float = 1.5, width: float = 12, seed: int = 1) -> Crops:
+    """A texture in which a spot moves up between onset and offset, an eye blinks meanwhile, the whole of it drifts,
+    and a spot moves slowly."""
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[:128, :128].astype(np.float32)
     bump = np.exp(-((x - place[0]) ** 2 + (y - place[1]) ** 2) / (2 * width**2))
+    lid = np.exp(-((x - 36) ** 2 + (y - 44) ** 2) / (2 * 9**2))
     other = np.exp(-((x - 80) ** 2 + (y - 95) ** 2) / (2 * 14**2))
     frames = []
     for t in seconds:
         amount = pixels * envelope_of((onset, apex, apex + 0.02, offset), np.array([t]))[0]
         moved_x = x + drift * np.sin(0.8 * t) + slow * t * other
-        moved_y = y + amount * bump + drift * np.cos(0.6 * t)
+        amount_of_lid = blink * envelope_of((0.8, 0.9, 0.92, 1.05), np.array([t]))[0]
+        moved_y = y + amount * bump + amount_of_lid * lid + drift * np.cos(0.6 * t)
         seen = cv2.remap(texture, moved_x.astype(np.float32), moved_y.astype(np.float32), cv2.INTER_CUBIC)
         frames.append(np.clip(seen + rng.normal(0, noise, (128, 128)), 0, 255).astype(np.uint8))
     return np.stack(frames)
@@ -60,7 +63,7 @@ def test_the_strongest_movement_has_its_times_and_its_place(
         texture: NDArray[np.float32], landmarks: NDArray[np.float64], rate: int, drift: float) -> None:
     seconds = np.arange(int(2.2 * rate)) / rate
     crops = film(texture, seconds, drift=drift)
-    found = max(movements(crops, seconds, np.repeat(landmarks[None], len(crops), 0)), key=lambda one: one.strength)
+    found = max(movements(crops, seconds, np.repeat(landmarks[None], len(crops), 0)), key=lambda one: one.explained)
     assert found.onset == pytest.approx(0.9, abs=0.06) and found.offset == pytest.approx(1.3, abs=0.06)
     assert found.apex == pytest.approx(1.06, abs=0.06)
     row, column = np.unravel_index(np.linalg.norm(found.field, axis=2).argmax(), (32, 32))
@@ -74,7 +77,7 @@ def test_stronger_movements_are_stronger(texture: NDArray[np.float32], landmarks
     for pixels in (0.0, 0.7, 2.0):
         crops = film(texture, seconds, pixels=pixels)
         found = movements(crops, seconds, np.repeat(landmarks[None], len(crops), 0))
-        strengths.append(max(one.strength for one in found))
+        strengths.append(max(one.explained for one in found))
     assert strengths[0] < strengths[1] < strengths[2] and strengths[2] > 2 * strengths[0]
 
 
@@ -84,11 +87,30 @@ def test_what_moves_slowly_or_with_the_head_is_none(texture: NDArray[np.float32]
     marks = np.repeat(landmarks[None], len(seconds), 0)
 
     def strongest(**settings: float) -> float:
-        return max(one.strength for one in movements(film(texture, seconds, **settings), seconds, marks))
+        return max(one.explained for one in movements(film(texture, seconds, **settings), seconds, marks))
 
     brief = strongest(pixels=1.5)
     assert strongest(pixels=0.0, drift=3.0) < brief / 2
     assert strongest(pixels=0.0, slow=1.5) < brief / 2
+
+
+@pytest.mark.parametrize(("offset", "brief"), [(1.2, True), (1.4, True), (1.65, False), (1.75, False)])
+def test_a_slower_movement_is_not_cut_short(texture: NDArray[np.float32], landmarks: NDArray[np.float64],
+                                            offset: float, brief: bool) -> None:
+    """It began at 0.9 s."""
+    seconds = np.arange(160) / 60
+    crops = film(texture, seconds, apex=0.9 + 0.4 * (offset - 0.9), offset=offset)
+    found = movements(crops, seconds, np.repeat(landmarks[None], len(crops), 0))
+    assert max(found, key=lambda one: one.explained).is_brief == brief
+
+
+def test_a_movement_behind_a_stronger_one_is_found_too(texture: NDArray[np.float32], landmarks: NDArray[np.float64]
+                                                       ) -> None:
+    seconds = np.arange(176) / 80
+    crops = film(texture, seconds, blink=8.0)
+    found = list(movements(crops, seconds, np.repeat(landmarks[None], len(crops), 0)))
+    assert any(one.is_blink for one in found)
+    assert any(not one.is_blink and abs(one.onset - 0.9) < 0.1 and abs(one.offset - 1.3) < 0.1 for one in found)
 
 
 def test_eyes_have_no_say(texture: NDArray[np.float32], landmarks: NDArray[np.float64]) -> None:
@@ -107,17 +129,17 @@ def test_what_the_eyelids_do_is_a_blink(texture: NDArray[np.float32], landmarks:
     for place, width, is_blink in (((36, 44), 9, True), ((45, 95), 12, False), ((64, 75), 16, False)):
         crops = film(texture, seconds, place=place, width=width, pixels=3.0)
         found = movements(crops, seconds, np.repeat(landmarks[None], 160, 0))
-        strongest = max(found, key=lambda one: one.strength)
+        strongest = max(found, key=lambda one: one.explained)
         assert strongest.is_blink == is_blink, strongest.around_eyes
 
 
 def test_too_few_frames_give_nothing(landmarks: NDArray[np.float64]) -> None:
     crops = np.zeros((4, 128, 128), np.uint8)
-    assert strongest_movement(crops, np.array([-0.1, 0.0, 0.1, 0.2]), np.repeat(landmarks[None], 4, 0)) is None
+    assert list(strongest_movements(crops, np.array([-0.1, 0.0, 0.1, 0.2]), np.repeat(landmarks[None], 4, 0))) == []
     assert list(movements(crops, np.arange(4) / 30, np.repeat(landmarks[None], 4, 0))) == []
     still = np.full((60, 128, 128), 99, np.uint8)
     found = list(movements(still, np.arange(60) / 30, np.repeat(landmarks[None], 60, 0)))
-    assert all(np.isfinite(one.strength) for one in found)
+    assert all(np.isfinite(one.explained) for one in found)
 
 
 @settings(max_examples=40, deadline=None)

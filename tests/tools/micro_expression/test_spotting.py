@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -41,24 +43,26 @@ def curve(scores: list[float]) -> Curve:
     return Curve(np.arange(len(scores)) / 30, probabilities)
 
 
-def movement(apex: float, strength: float, pixels: float = 1.0, around_eyes: float = 0.0) -> Movement:
-    return Movement(apex - 0.1, apex, apex + 0.15, strength, np.full((32, 32, 2), pixels, np.float32), around_eyes)
+def movement(apex: float, explained: float, pixels: float = 1.0, around_eyes: float = 0.0) -> Movement:
+    return Movement(apex - 0.1, apex, apex + 0.15, explained, np.full((32, 32, 2), pixels, np.float32), around_eyes)
 
 
 def test_a_find_is_strong_apart_from_others_and_seen_by_the_network() -> None:
     scores = [0.1] * 90
     scores[10:13], scores[50:53] = [0.9] * 3, [0.6] * 3
     seen = curve(scores)
-    moved = [movement(0.36, 40), movement(0.55, 50), movement(1.7, 30), movement(2.4, 90)]
-    assert [found.apex for found in spot(moved, seen, probability=0.5, strength=20)] == [0.36, 1.7], \
+    moved = [movement(0.36, 0.4), movement(0.55, 0.5), movement(1.7, 0.3), movement(2.4, 0.9)]
+    assert [found.apex for found in spot(moved, seen, probability=0.5, explained=0.2)] == [0.36, 1.7], \
         "the second and the last are not seen as one"
-    closer = [movement(0.36, 40), movement(0.33, 50)]
-    assert [found.apex for found in spot(closer, seen, probability=0.3, strength=20)] == [0.33], "one is enough"
-    assert [found.apex for found in spot(moved, seen, probability=0.5, strength=35)] == [0.36]
-    assert spot(moved, curve([]), probability=0.0, strength=0.0) == [], "nothing is said where nothing was seen"
-    assert spot([movement(1.7, 30, 0.05)], seen, probability=0.5, strength=20) == [], "hardly any motion"
-    assert spot([movement(1.7, 30, around_eyes=0.3)], seen, probability=0.5, strength=20) == [], "a blink"
-    (found,) = spot(moved[2:3], seen, probability=0.5, strength=20)
+    closer = [movement(0.36, 0.4), movement(0.33, 0.5)]
+    assert [found.apex for found in spot(closer, seen, probability=0.3, explained=0.2)] == [0.33], "one is enough"
+    assert [found.apex for found in spot(moved, seen, probability=0.5, explained=0.35)] == [0.36]
+    assert spot(moved, curve([]), probability=0.0, explained=0.0) == [], "nothing is said where nothing was seen"
+    assert spot([movement(1.7, 0.3, 0.05)], seen, probability=0.5, explained=0.2) == [], "hardly any motion"
+    assert spot([movement(1.7, 0.3, around_eyes=0.3)], seen, probability=0.5, explained=0.2) == [], "a blink"
+    slow = replace(movement(1.7, 0.3), onset=1.3, offset=2.0)
+    assert not slow.is_brief and spot([slow], seen, probability=0.5, explained=0.2) == [], "slower than one"
+    (found,) = spot(moved[2:3], seen, probability=0.5, explained=0.2)
     assert found.score == pytest.approx(0.6) and found.emotion == EMOTIONS[1]
 
 

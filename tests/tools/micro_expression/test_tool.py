@@ -67,7 +67,7 @@ def test_a_movement_has_its_times_its_class_and_where_it_was(ask: Ask, store: Pi
     assert abs(start - onset) < 0.15 and abs(end - offset) < 0.15
     assert " by " in finding.summary and "pixels of the 128-pixel crop" in finding.summary
     assert {score.name for score in finding.scores} == {
-        "probability of a micro-expression", "strength of the movement", "surprise", "positive",
+        "probability of a micro-expression", "share of the motion explained", "surprise", "positive",
         "negative"}
     assert all(score.passes and score.threshold_source for score in finding.scores[:2])
     timeline, shown = finding.artifacts

@@ -31,6 +31,8 @@ SIDE = 288
 APART_SECONDS = 1.0
 """From the end of a micro-expression to the beginning of the next."""
 CHUNK = 32
+REPEATABLE = "mbtree=0"
+"""With its macroblock tree x264 writes another file each time, on any number of threads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +182,7 @@ def encode(film: Film, frames_per_second: int, *, quality: int = 16, coding: str
 
     stream = BytesIO()
     with av.open(stream, "w", format="mp4") as opened:
-        options = {"crf": str(quality), "preset": "fast"}
+        options = {"crf": str(quality), "preset": "fast", "x264-params": REPEATABLE}
         track = cast("VideoStream", opened.add_stream(coding, rate=frames_per_second, options=options))
         track.width = track.height = SIDE
         track.pix_fmt = "yuv420p"

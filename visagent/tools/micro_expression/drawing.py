@@ -59,7 +59,7 @@ def draw_timeline(curves: Sequence[Curve], moved: Sequence[Movement], found: Seq
 
     Args:
         curves: Of each stretch.
-        moved: The brief movements.
+        moved: The movements, of which the brief ones are shown.
         found: The micro-expressions.
         point: The thresholds.
         grouping: Whose classes are named.
@@ -72,9 +72,14 @@ def draw_timeline(curves: Sequence[Curve], moved: Sequence[Movement], found: Seq
     axes, below = figure.subplots(2, sharex=True, height_ratios=(2, 1))
     for curve in curves:
         axes.plot(curve.seconds, curve.score, color=BLUE, linewidth=1.6, label="probability of a micro-expression")
-    below.scatter([one.apex for one in moved], [one.strength for one in moved], s=8, color=BLUE, linewidths=0,
-                  label="strength of brief movements")
-    for part, threshold in ((axes, point.threshold), (below, point.strength)):
+    brief = [one for one in moved if one.is_brief]
+    for is_blink, label, fill, edge in ((False, "share of the motion that a brief movement explains", BLUE, "none"),
+                                        (True, "that a blink does", "none", GRAY)):
+        kind = [one for one in brief if one.is_blink == is_blink]
+        if kind:
+            below.scatter([one.apex for one in kind], [one.explained for one in kind], s=10, facecolors=fill,
+                          edgecolors=edge, label=label)
+    for part, threshold in ((axes, point.threshold), (below, point.explained)):
         part.axhline(threshold, color=GRAY, linestyle="--", linewidth=1, label="thresholds")
         for start, end in unseen:
             part.axvspan(start, end, color=GRAY, alpha=0.25, linewidth=0, label="not judged")

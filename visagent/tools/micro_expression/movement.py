@@ -1,16 +1,17 @@
 """Brief movements of the skin: which rise and fall explains best what the optical flow of a clip does.
 
 Around a moment, dense flow leads from the mean of all frames to each of them. What moves all of the face alike (the
-head: an affine field) and what changes slowly (a parabola over time) is taken out. The rest is compared with several
-hundred courses that rise, hold and fall within half a second: the flow's sum along a course is the movement's field,
-and the energy of that field says how much of the flow the course explains. So every pixel has a say in when the
-movement began and ended, and no place has to be chosen first. The eyes have none: they blink.
+head: an affine field) and what changes slowly (a parabola over time) is taken out. The rest is compared with a
+thousand courses that rise, hold and fall: the flow's sum along a course is the movement's field, and the energy of
+that field says how much of the flow the course explains. So every pixel has a say in when the movement began and
+ended, and no place has to be chosen first. The eyes have none: they blink. What the best course explains is then taken
+out, too, and the next one looked for: beside a blink there may be a smile.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
@@ -28,7 +29,13 @@ HOP_SECONDS: Final = 0.3
 """Between two moments; a course has its apex within 0.2 s of one."""
 GRID: Final = 32
 """Places along a side at which the flow is compared: it is smooth, and four pixels say the same."""
-LENGTHS: Final = (0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5)
+LENGTHS: Final = (0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.6, 0.7, 0.8)
+"""Of courses in seconds. Without those that are too long for a micro-expression, a slower movement cut short is taken
+for one of half a second: so were nearly all false finds."""
+LONGEST_SECONDS: Final = 0.5
+"""Of a brief movement."""
+EACH: Final = 2
+"""Movements around a moment."""
 RISES: Final = (0.3, 0.45)
 """Shares of the length until the apex."""
 HOLDS: Final = (0.1, 0.2)
@@ -53,12 +60,12 @@ Course = tuple[float, float, float, float]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Movement:
-    """One brief movement.
+    """One movement that rises and falls.
 
     Attributes:
         onset, apex, offset: Seconds.
-        strength: Energy of its field over the mean energy of a frame: how much clearer it is than all else that moves
-            meanwhile.
+        explained: Share of what moves meanwhile that it explains, 0 to 1: of the flow's energy, without what the head
+            does, what is slow, and what a stronger movement explains. It is the same at any frame rate.
         field: How the skin has moved at the apex, in pixels of the crop, float32 `[32, 32, 2]` as (x, y), each of a
             square of four pixels; without what moves all of the face, and without the eyes.
         around_eyes: Share of the field's energy close around the eyes.
@@ -67,9 +74,14 @@ class Movement:
     onset: float
     apex: float
     offset: float
-    strength: float
+    explained: float
     field: NDArray[np.float32]
     around_eyes: float
+
+    @property
+    def is_brief(self) -> bool:
+        """Whether it is over as soon as a micro-expression is."""
+        return self.offset - self.onset < LONGEST_SECONDS + 0.01
 
     @property
     def is_blink(self) -> bool:
@@ -90,7 +102,7 @@ class Movement:
 
 
 def movements(crops: Crops, seconds: NDArray[np.float64], landmarks: NDArray[np.float64]) -> Iterator[Movement]:
-    """The strongest movement around each of many moments, in order.
+    """The strongest movements around each of many moments, from moment to moment.
 
     Args:
         crops: Aligned frames, uint8 `[T, 128, 128]`.
@@ -100,14 +112,13 @@ def movements(crops: Crops, seconds: NDArray[np.float64], landmarks: NDArray[np.
     first, last = float(seconds[0]) + AROUND_SECONDS / 2, float(seconds[-1]) - AROUND_SECONDS / 2
     for middle in np.arange(first, max(last, first + 1e-6), HOP_SECONDS).tolist():
         near = np.flatnonzero(np.abs(seconds - middle) <= AROUND_SECONDS)
-        found = strongest_movement(crops[near], seconds[near] - middle, landmarks[near])
-        if found is not None:
-            yield Movement(found.onset + middle, found.apex + middle, found.offset + middle, found.strength,
-                           found.field, found.around_eyes)
+        for found in strongest_movements(crops[near], seconds[near] - middle, landmarks[near]):
+            yield replace(found, onset=found.onset + middle, apex=found.apex + middle, offset=found.offset + middle)
 
 
-def strongest_movement(crops: Crops, times: NDArray[np.float64], landmarks: NDArray[np.float64]) -> Movement | None:
-    """The movement that explains most of what some frames do; None if they are too few for any.
+def strongest_movements(crops: Crops, times: NDArray[np.float64], landmarks: NDArray[np.float64]
+                        ) -> Iterator[Movement]:
+    """The movements that explain most of what some frames do, the strongest first; none if they are too few for any.
 
     Args:
         crops: `[T, 128, 128]`.
@@ -116,27 +127,29 @@ def strongest_movement(crops: Crops, times: NDArray[np.float64], landmarks: NDAr
     """
     courses = [course for course in _courses() if times[0] <= course[0] - 0.02 and course[3] + 0.02 <= times[-1]]
     if not courses or len(times) < SLOW_DEGREE + 4:
-        return None
-    seen = skin_mask(landmarks.mean(0))
-    flows = (without_head(flows_from_mean(crops)) * seen[..., None]).reshape(len(crops), -1)
+        return
     slow = _slow(times)
-    flows = flows - slow @ (slow.T @ flows)
     shapes = np.stack([envelope_of(course, times) for course in courses])
     own = shapes - (shapes @ slow) @ slow.T
     lengths = np.linalg.norm(own, axis=1)
     usable = np.flatnonzero(lengths > LEAST_OWN)
     if not len(usable):
-        return None
-    own = own[usable] / lengths[usable, None]
-    fields = own @ flows
-    energy = (fields**2).sum(1)
-    best = int(energy.argmax())
-    total = float((flows**2).sum())
-    onset, apex, release, offset = courses[int(usable[best])]
-    # Along its own part of unit length the course has the field; the whole course at its apex is 1.
-    field = fields[best].reshape(GRID, GRID, 2) / lengths[usable[best]]
-    return Movement(onset, (apex + release) / 2, offset, float(energy[best]) / max(total, 1e-9) * len(times),
-                    field.astype(np.float32), _around_eyes(field, landmarks.mean(0)))
+        return
+    own = (own[usable] / lengths[usable, None]).astype(np.float32)
+    marks = landmarks.mean(0)
+    flows = (without_head(flows_from_mean(crops)) * skin_mask(marks)[..., None]).reshape(len(crops), -1)
+    flows = flows - (slow @ (slow.T @ flows)).astype(np.float32)
+    for _ in range(EACH):
+        fields = own @ flows
+        energy = (fields**2).sum(1)
+        best = int(energy.argmax())
+        total = float((flows**2).sum())
+        onset, apex, release, offset = courses[int(usable[best])]
+        # Along its own part of unit length the course has the field; the whole course at its apex is 1.
+        field = fields[best].reshape(GRID, GRID, 2) / lengths[usable[best]]
+        yield Movement(onset, (apex + release) / 2, offset, float(energy[best]) / max(total, 1e-9),
+                       field.astype(np.float32), _around_eyes(field, marks))
+        flows = flows - own[best][:, None] * fields[best]
 
 
 def flows_from_mean(crops: Crops) -> NDArray[np.float32]:

@@ -31,14 +31,14 @@ class OperatingPoint(BaseModel):
 
     Attributes:
         threshold: Probability of a micro-expression, 0 to 1.
-        strength: Of the movement; see `movement.Movement`.
+        explained: Least of `movement.Movement.explained`.
         source: Data, split and error rate of both.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     threshold: Annotated[float, Field(gt=0, lt=1)]
-    strength: Annotated[float, Field(gt=0)]
+    explained: Annotated[float, Field(gt=0, lt=1)]
     source: Annotated[str, Field(min_length=10)]
 
 

@@ -134,19 +134,19 @@ def read_curve(crops: Crops, seconds: NDArray[np.float64], look: Look) -> Curve:
     return Curve(middles, (likely / likely.sum(1, keepdims=True)).astype(np.float32))
 
 
-def spot(found: Iterable[Movement], curve: Curve, *, probability: float, strength: float) -> list[Spotted]:
-    """The movements that are micro-expressions, in order: strong, apart, no blink, and seen as one by MOL.
+def spot(found: Iterable[Movement], curve: Curve, *, probability: float, explained: float) -> list[Spotted]:
+    """The movements that are micro-expressions, in order: brief, strong, apart, no blink, and seen as one by MOL.
 
     Args:
         found: Of one stretch of a clip.
         curve: What MOL says over it.
         probability: Least of `Spotted.score`.
-        strength: Least of `Movement.strength`.
+        explained: Least of `Movement.explained`.
     """
     kept: list[Spotted] = []
-    for movement in sorted(found, key=lambda movement: -movement.strength):
-        if movement.strength < strength or movement.pixels < LEAST_PIXELS or movement.is_blink or any(
-                abs(movement.apex - other.apex) < APART_SECONDS for other in kept):
+    for movement in sorted(found, key=lambda movement: -movement.explained):
+        if movement.explained < explained or movement.pixels < LEAST_PIXELS or movement.is_blink \
+                or not movement.is_brief or any(abs(movement.apex - other.apex) < APART_SECONDS for other in kept):
             continue
         seen = curve.at((movement.onset + movement.offset) / 2)
         if seen is not None and 1 - float(seen[NONE]) >= probability:

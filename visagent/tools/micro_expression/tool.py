@@ -70,7 +70,7 @@ def _look(stretch: Stretch, reader: Reader, context: ToolContext) -> _Look:
     kept = curve.without(stretch.restless[frame])
     moved = list(movements(stretch.crops, stretch.seconds, stretch.landmarks))
     point = reader.operating_point
-    return _Look(stretch, kept, moved, spot(moved, kept, probability=point.threshold, strength=point.strength))
+    return _Look(stretch, kept, moved, spot(moved, kept, probability=point.threshold, explained=point.explained))
 
 
 def _finding(request: MicroExpressionInput, context: ToolContext, prepared: PreparedClip, looks: Sequence[_Look],
@@ -86,16 +86,16 @@ def _finding(request: MicroExpressionInput, context: ToolContext, prepared: Prep
         why = "the face is out of sight or moves too fast" if unseen else "the clip is too short"
         return abstain(NAME, f"{why} in {100 * (1 - judged):.0f} % of the clip.", images=images,
                        caveats=tuple(caveats))
-    probability, strength = _closest(looks, point)
+    probability, explained = _closest(looks, point)
     scores = [Score(name="probability of a micro-expression", value=probability, threshold=point.threshold,
                     threshold_source=point.source),
-              Score(name="strength of the movement", value=strength, threshold=point.strength,
+              Score(name="share of the motion explained", value=explained, threshold=point.explained,
                     threshold_source=point.source)]
     artifacts = _drawn(request, context, looks, found, reader, unseen, length) if context.draws else ()
     if not found:
         summary = (f"None: no micro-expression in the {judged * length:.1f} s that could be judged; what comes "
-                   f"closest has a probability of {probability:.2f} (threshold {point.threshold:.2f}) and a strength "
-                   f"of {strength:.1f} (threshold {point.strength:.1f}).")
+                   f"closest has a probability of {probability:.2f} (threshold {point.threshold:.2f}) and explains "
+                   f"{explained:.2f} of what moves (threshold {point.explained:.2f}).")
         return Finding(tool=NAME, answer="none", summary=summary, scores=tuple(scores), images=images,
                        artifacts=artifacts, model=reader.identity, caveats=tuple(caveats))
     first = max(found, key=lambda pair: pair[1].score)
@@ -113,15 +113,15 @@ def _finding(request: MicroExpressionInput, context: ToolContext, prepared: Prep
 
 
 def _closest(looks: Sequence[_Look], point: OperatingPoint) -> tuple[float, float]:
-    """Probability and strength of the best find; without one, of the brief movement that comes closest to it."""
+    """Probability and share explained of the best find; without one, of the brief movement closest to being one."""
     kept = [look.found for look in looks]
-    for least in (point.strength, 0.0):
+    for least in (point.explained, 0.0):
         if any(kept):
             break
-        kept = [spot(look.moved, look.curve, probability=0.0, strength=least) for look in looks]
+        kept = [spot(look.moved, look.curve, probability=0.0, explained=least) for look in looks]
     closest = max((one for some in kept for one in some), key=lambda one: one.score, default=None)
     if closest is not None:
-        return closest.score, closest.movement.strength
+        return closest.score, closest.movement.explained
     return max((float(look.curve.score.max()) for look in looks if len(look.curve.score)), default=0.0), 0.0
 
 
@@ -179,8 +179,8 @@ def _drawn(request: MicroExpressionInput, context: ToolContext, looks: Sequence[
     timeline = draw_timeline([look.curve for look in looks], moved, [spotted for _, spotted in found],
                              reader.operating_point, request.classes, unseen, length)
     artifacts = [context.keep(timeline, ArtifactKind.picture, "timeline of the clip: the probability of a "
-                              "micro-expression and the strength of brief movements against their thresholds, and the "
-                              "times found")]
+                              "micro-expression, and how much of the motion each brief movement explains, against "
+                              "their thresholds, and the times found")]
     for look, spotted in sorted(found, key=lambda pair: -pair[1].score)[:MOST_TOLD]:
         frame = int(np.abs(look.stretch.seconds - spotted.apex).argmin())
         title = f"apex at {spotted.apex:.2f} s ({spotted.emotion})"
