@@ -94,6 +94,17 @@ def test_what_moves_slowly_or_with_the_head_is_none(texture: NDArray[np.float32]
     assert strongest(pixels=0.0, slow=1.5) < brief / 2
 
 
+def test_what_a_movement_explains_is_the_same_at_any_frame_rate(texture: NDArray[np.float32],
+                                                                landmarks: NDArray[np.float64]) -> None:
+    explained = []
+    for rate in (30, 60, 120):
+        seconds = np.arange(int(2.2 * rate)) / rate
+        crops = film(texture, seconds, drift=1.0)
+        found = movements(crops, seconds, np.repeat(landmarks[None], len(crops), 0))
+        explained.append(max(one.explained for one in found))
+    assert 0 < max(explained) < 1 and max(explained) - min(explained) < 0.1, explained
+
+
 @pytest.mark.parametrize(("offset", "brief"), [(1.2, True), (1.4, True), (1.65, False), (1.75, False)])
 def test_a_slower_movement_is_not_cut_short(texture: NDArray[np.float32], landmarks: NDArray[np.float64],
                                             offset: float, brief: bool) -> None:

@@ -96,7 +96,7 @@ def draw_timeline(curves: Sequence[Curve], moved: Sequence[Movement], found: Seq
     figure.legend(handles.values(), handles.keys(), fontsize=8, loc="outside upper left", ncols=4, frameon=False)
     axes.set_xlim(0, max(length, 0.1))
     axes.set_ylim(0, 1.12)
-    below.set_ylim(bottom=0)
+    below.set_ylim(0, 1.05)
     below.set_xlabel("seconds")
     return _pixels(figure)
 
