@@ -125,7 +125,8 @@ def test_nobody_is_kept_without_a_picture() -> None:
 @pytest.mark.parametrize(("said", "classes"), [
     ("Was there a micro-expression? When, and where on the face?", None), ("Micro expressions, five classes?", "5"),
     ("did something flash across her face?", None), ("For a split second, did she smile?", None),
-    ("Is there an involuntary movement of the mouth?", None), ("What is the micro-expression in it?", None)])
+    ("Is there an involuntary movement of the mouth?", None), ("What is the micro-expression in it?", None),
+    ("what micro-expression does he show", None)])
 def test_who_asks_of_a_clip_for_what_is_brief_means_micro_expressions(said: str, classes: str | None) -> None:
     context = context_of(1)
     context.pictures.add_clip(b"one")

@@ -49,7 +49,7 @@ _IN_PRIVATE: Final = re.compile(r"\bprivate(?:ly)?\b|\bencrypt\w*|\bconfidential
 
 
 _MICRO: Final = re.compile(r"\bmicro[- ]?(?:expression|emotion)s?\b", re.IGNORECASE)
-_THE_WORD: Final = re.compile(r"\bwhat(?:'?s| is| are| does)? (?:an? |the (?:word|term) )?[\"']?micro", re.IGNORECASE)
+_THE_WORD: Final = re.compile(r"\bwhat(?:'?s| is| are| does) (?:an? |the (?:word|term) )?[\"']?micro", re.IGNORECASE)
 """What micro-expressions are is no question about a face."""
 _BRIEF: Final = re.compile(r"\b(?:fleeting|involuntary|suppressed|hidden|brief|momentary|split[- ]second) "
                            r"(?:expression|emotion|movement)s?\b|\btwitch(?:es|ed)?\b|\bflash(?:es|ed)? "
